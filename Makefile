@@ -1,0 +1,47 @@
+# gitsync: what a person runs. Each command prepares what it needs, says what is missing, and can be run again.
+
+SHELL := /bin/sh
+PYTHON ?= python3
+PYTEST_ARGS ?=
+BIN := .venv/bin
+
+.PHONY: help demo test lint format venv lock clean
+
+help:
+	@echo 'make demo    start a Consul, sync the example specs into it, show what happens'
+	@echo 'make test    everything that must hold: formatting, types, layers, tests (PYTEST_ARGS="-k word" for a part of them)'
+	@echo 'make lint    the same without the tests'
+	@echo 'make format  put the code in its form'
+	@echo 'make venv    .venv from requirements/dev.txt'
+	@echo 'make lock    requirements/*.txt from pyproject.toml (LOCK_ARGS=--upgrade for newer versions)'
+	@echo 'make clean   remove what these made'
+
+venv:
+	@command -v $(PYTHON) >/dev/null || { echo 'gitsync needs Python 3.11 or newer, and there is no $(PYTHON): install it' >&2; exit 1; }
+	@$(PYTHON) scripts/venv
+
+# Started servers end with the program that started them, however that ends: nothing here has to clean up after it.
+demo: venv
+	@consul=$$($(PYTHON) scripts/consul) && exec env GITSYNC_CONSUL="$$consul" $(BIN)/python scripts/demo.py
+
+lint: venv
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+# One worker a core of a small machine; a file's tests share a Consul, so they stay together.
+test: lint
+	@consul=$${GITSYNC_TEST_CONSUL:-$$(GITSYNC_CONSUL_FROM=debian $(PYTHON) scripts/consul)} \
+	&& exec env GITSYNC_TEST_CONSUL="$$consul" $(BIN)/pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+
+format: venv
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: venv
+	scripts/lock $(LOCK_ARGS)
+
+clean:
+	rm -rf .venv .venv.lock .cache build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,183 @@
+"""KV: gitsync's own records, read as trees and written in transactions."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from gitsync.consul import txn
+from gitsync.consul.answer import Answer
+from gitsync.consul.client import Client, encoded, key_path
+from gitsync.consul.txn import MOST_BYTES, MOST_OPERATIONS, Failure
+from gitsync.model.errors import Forbidden, Unavailable
+from gitsync.model.features import Feature, Features
+
+READS = frozenset({"get", "get-tree", "check-index", "check-session", "check-not-exists"})
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One key as it was read. `session` holds its lock, "" for none. lock_index is no fence: a plain write resets it."""
+
+    key: str
+    value: bytes
+    create_index: int
+    modify_index: int
+    session: str = ""
+    lock_index: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """One operation of a transaction on a key.
+
+    verb: set, cas, delete, delete-cas, delete-tree, lock, unlock, check-session, check-index, check-not-exists, get, get-tree.
+    index: of cas (0: only if it is absent), delete-cas and check-index. session: of lock, unlock and check-session.
+    """
+
+    verb: str
+    key: str
+    value: bytes = b""
+    index: int = 0
+    session: str = ""
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """The operation as /v1/txn takes it."""
+        fields: dict[str, Any] = {"Verb": self.verb, "Key": self.key}
+        if self.verb in ("set", "cas", "lock"):
+            fields["Value"] = base64.b64encode(self.value).decode()
+        if self.verb in ("cas", "delete-cas", "check-index"):
+            fields["Index"] = self.index
+        if self.session:
+            fields["Session"] = self.session
+        return {"KV": fields}
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes in a transaction, with the comma."""
+        return len(encoded(self.body)) + 1
+
+
+class Records:
+    """The KV store of the agent's own datacenter."""
+
+    def __init__(self, client: Client, features: Features) -> None:
+        self._client = client
+        self._features = features
+
+    async def read_tree(self, prefix: str) -> tuple[Pair, ...]:
+        """Every key below *prefix*, which ends with a slash. () is certain: nothing is there.
+
+        Raises Forbidden if the token may not see all of it, as far as Consul tells: from 1.11 it says when it left keys out;
+        before, only a tree that looks empty can be told from one that may not be seen (a single read is refused, a tree is not).
+        Source: Consul HTTP API, GET /v1/kv/:prefix?recurse.
+        """
+        _must_be_folder(prefix)
+        what = f"KV tree {prefix}"
+        answer = await self._client.ask("GET", key_path(prefix), {"recurse": "", "consistent": ""}, what=what)
+        self._whole(answer, what)
+        if answer.status == 404:
+            if not self._features.has(Feature.FILTERED_HEADER):
+                await self.read(f"{prefix}may-i")
+            return ()
+        return tuple(_pair(each) for each in _list(answer, what))
+
+    async def tree_index(self, prefix: str) -> int:
+        """An index that moves with any change below *prefix*: a tiny answer, to know whether a tree must be read again.
+
+        Source: Consul HTTP API, GET /v1/kv/:prefix?keys&separator=/.
+        """
+        _must_be_folder(prefix)
+        answer = await self._client.ask(
+            "GET", key_path(prefix), {"keys": "", "separator": "/", "consistent": ""}, what=f"KV keys {prefix}"
+        )
+        return answer.index
+
+    async def read(self, key: str) -> Pair | None:
+        """One key, None if it certainly is not there. Raises Forbidden where the token may not see it."""
+        what = f"KV key {key}"
+        answer = await self._client.ask("GET", key_path(key), {"consistent": ""}, what=what)
+        if answer.status == 404:
+            self._whole(answer, what)
+            return None
+        pairs = [_pair(each) for each in _list(answer, what)]
+        if [pair.key for pair in pairs] != [key]:
+            raise Unavailable(f"{what}: the answer is another key's, {answer.text[:80]!r}. Check the address of Consul.")
+        return pairs[0]
+
+    async def transact(self, ops: Sequence[Op]) -> tuple[Failure, ...]:
+        """Do all of *ops* or none. () if they were done, else what stood in the way, by position; nothing was changed then.
+
+        At most 64 operations and 512 KiB (`batches`). Raises Fenced if a session check failed, Forbidden, Refused, Unknown.
+        """
+        return (await self.outcome(ops)).failures
+
+    async def outcome(self, ops: Sequence[Op]) -> txn.Outcome:
+        """`transact`, with the results: for every key that was written its indexes."""
+        if not ops:
+            return txn.Outcome()
+        write = any(op.verb not in READS for op in ops)
+        keys = ops[0].key if len(ops) == 1 else f"{ops[0].key} and {len(ops) - 1} more"
+        return await txn.run(self._client, [op.body for op in ops], write=write, what=f"KV transaction on {keys}")
+
+    @staticmethod
+    def _whole(answer: Answer, what: str) -> None:
+        if answer.filtered:
+            raise Forbidden(f"{what}: Consul left out what the token may not see. The token needs `key_prefix` read on all of it.")
+
+
+T = TypeVar("T")
+
+
+def packed(groups: Iterable[tuple[T, Sequence[Op]]]) -> list[list[tuple[T, Sequence[Op]]]]:
+    """*groups*, each with what it is for, in order, in as few transactions as their limits allow.
+
+    The operations of a group stay together. A group that is too large by itself stands alone, so that Consul's refusal is its own.
+    """
+    out: list[list[tuple[T, Sequence[Op]]]] = []
+    count = size = 0
+    for purpose, ops in groups:
+        if not ops:
+            continue
+        more, bytes_more = len(ops), sum(op.size for op in ops)
+        if not out or count + more > MOST_OPERATIONS or size + bytes_more > MOST_BYTES:
+            out.append([])
+            count, size = 0, 2  # the brackets of the list
+        out[-1].append((purpose, ops))
+        count, size = count + more, size + bytes_more
+    return out
+
+
+def batches(groups: Sequence[Sequence[Op]]) -> list[tuple[Op, ...]]:
+    """The transactions that *groups* make: each at most 64 operations and 512 KiB, no group torn apart."""
+    return [tuple(op for _, ops in batch for op in ops) for batch in packed((None, ops) for ops in groups)]
+
+
+def _must_be_folder(prefix: str) -> None:
+    if not prefix.endswith("/"):
+        raise ValueError(f"{prefix!r} would also name what only begins alike: a prefix ends with a slash")
+
+
+def _list(answer: Answer, what: str) -> list[Mapping[str, Any]]:
+    found = answer.json() if answer.status == 200 else None
+    if not isinstance(found, list):
+        raise Unavailable(f"{what}: the answer is no list but {answer.text[:80]!r}. Check the address of Consul.")
+    return found
+
+
+def _pair(found: Mapping[str, Any]) -> Pair:
+    try:
+        return Pair(
+            key=found["Key"],
+            value=base64.b64decode(found["Value"] or "", validate=True),
+            create_index=found["CreateIndex"],
+            modify_index=found["ModifyIndex"],
+            session=found.get("Session") or "",
+            lock_index=found["LockIndex"],
+        )
+    except (KeyError, TypeError, AttributeError, binascii.Error) as error:
+        raise Unavailable(f"the answer holds no KV pair but {str(found)[:80]!r}. Check the address of Consul.") from error

@@ -1,0 +1,1 @@
+"""The thought of gitsync: pure functions from model to model."""

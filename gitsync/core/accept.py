@@ -1,0 +1,99 @@
+"""Accept: from the files of one revision to what is wanted, judged against what the ledgers remember. Pure."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+
+from gitsync.model.component import Ledger, Origin
+from gitsync.model.desired import Desired, ParsedFile, ParsedSpec, Wanted
+from gitsync.model.finding import Finding, Place, Severity
+from gitsync.model.key import DEFAULT, ServiceKey
+
+
+def accept(
+    files: Iterable[ParsedFile], ledgers: Mapping[ServiceKey, Ledger], *, owner: str, revision: str, enterprise: bool
+) -> Desired:
+    """What *revision* wants.
+
+    Two documents for one service: the file that the ledger records as its origin keeps it, the others are in error; where no
+    file is recorded, or one file names it twice, the service is refused and keeps what it has.
+    """
+    claims: dict[ServiceKey, list[ParsedSpec]] = defaultdict(list)
+    broken: dict[ServiceKey, list[ParsedFile]] = defaultdict(list)
+    findings: list[Finding] = []
+    unreadable: set[str] = set()
+    paths: set[str] = set()
+    for file in files:
+        paths.add(file.path)
+        findings += file.findings
+        if file.unreadable or file.unnamed:
+            unreadable.add(file.path)
+        for spec in file.specs:
+            claims[spec.key].append(spec)
+        for key in file.named:
+            broken[key].append(file)
+
+    mine = {key: ledger for key, ledger in ledgers.items() if ledger.owner == owner}
+    services: dict[ServiceKey, Wanted] = {}
+    refused: dict[ServiceKey, tuple[Finding, ...]] = {}
+    for key in sorted({*claims, *broken}):
+        ledger = mine.get(key)
+        chosen, trouble = _choose(key, claims[key], broken[key], ledger.origin.path if ledger else "")
+        if chosen and not enterprise and (key.namespace, key.partition) != (DEFAULT, DEFAULT):
+            trouble, chosen = (*trouble, _needs_enterprise(key, chosen.place)), None
+        findings += trouble
+        if chosen is None:
+            own = tuple(finding for file in broken[key] for finding in file.findings if finding.service == key)
+            refused[key] = trouble + own
+        else:
+            commit = ledger.origin.commit if ledger and ledger.spec_hash == chosen.hash else revision
+            services[key] = Wanted(chosen.spec, chosen.hash, Origin(chosen.place.path, commit), chosen.place)
+    return Desired(
+        revision=revision,
+        services=services,
+        refused=refused,
+        unreadable=frozenset(unreadable),
+        findings=tuple(findings),
+        paths=frozenset(paths),
+    )
+
+
+def _choose(
+    key: ServiceKey, specs: list[ParsedSpec], broken: list[ParsedFile], recorded: str
+) -> tuple[ParsedSpec | None, tuple[Finding, ...]]:
+    """The document that speaks for *key*, and the errors of the others."""
+    places = sorted([spec.place for spec in specs] + [Place(file.path) for file in broken])
+    if len(places) == 1:
+        return (specs[0] if specs else None), ()
+    at_origin = [place for place in places if place.path == recorded]
+    if len(at_origin) != 1:
+        return None, tuple(_duplicate(key, place, next(other for other in places if other is not place), kept=False) for place in places)
+    kept = at_origin[0]
+    chosen = next((spec for spec in specs if spec.place == kept), None)
+    return chosen, tuple(_duplicate(key, place, kept, kept=True) for place in places if place != kept)
+
+
+def _duplicate(key: ServiceKey, place: Place, other: Place, *, kept: bool) -> Finding:
+    outcome = "that one keeps the service, this one is not applied" if kept else "neither is applied, the service keeps what it has"
+    return Finding(
+        "duplicate-service",
+        Severity.ERROR,
+        f"{key} is also defined in {other}: {outcome}.",
+        "Keep one of the two documents, or give one another name.",
+        service=key,
+        place=place,
+        spec_path="name",
+    )
+
+
+def _needs_enterprise(key: ServiceKey, place: Place) -> Finding:
+    return Finding(
+        "enterprise-only",
+        Severity.ERROR,
+        f"{key} wants partition {key.partition} and namespace {key.namespace}, and this Consul is Community Edition, which has only default.",
+        "Leave partition and namespace out, or point gitsync at Consul Enterprise.",
+        service=key,
+        place=place,
+        spec_path="namespace" if key.namespace != DEFAULT else "partition",
+    )

@@ -1,0 +1,226 @@
+"""Compare one service: what it wants against what is there, and whose that is. Pure; phases and guards come later."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from gitsync.core.codes import note
+from gitsync.core.diff import differs, field_diffs
+from gitsync.core.merge import merged
+from gitsync.core.normalize import content_hash
+from gitsync.core.ownership import Adoption, Claim, Standing, claim
+from gitsync.core.sight import Sight
+from gitsync.model.component import Component, Ledger, LedgerComponent, Observed
+from gitsync.model.desired import Wanted
+from gitsync.model.finding import Finding
+from gitsync.model.key import ENTRY_KINDS, ComponentKey, Kind, ServiceKey
+from gitsync.model.plan import Action, Change, Phase, ServicePlan, Verdict
+
+EXCLUSIVE = frozenset({Kind.DEFAULTS, Kind.RESOLVER, Kind.ROUTER, Kind.SPLITTER})
+"""Kinds of which a service has one whether it wants it or not: a foreign one there is a conflict of the whole service."""
+
+WRITE_PHASE = {
+    Kind.CATALOG: Phase.CATALOG,
+    Kind.DEFAULTS: Phase.DEFAULTS,
+    Kind.RESOLVER: Phase.RESOLVERS,
+    Kind.SPLITTER: Phase.SPLITTERS,
+    Kind.ROUTER: Phase.ROUTERS,
+    Kind.INTENTIONS: Phase.INTENTIONS,
+    Kind.GATEWAY_ROW: Phase.ROWS,
+}
+DELETE_PHASE = {
+    Kind.GATEWAY_ROW: Phase.ROWS,
+    Kind.INTENTIONS: Phase.INTENTIONS_GONE,
+    Kind.ROUTER: Phase.ROUTERS_GONE,
+    Kind.SPLITTER: Phase.SPLITTERS_GONE,
+    Kind.RESOLVER: Phase.RESOLVERS_GONE,
+    Kind.DEFAULTS: Phase.DEFAULTS_GONE,
+    Kind.CATALOG: Phase.CATALOG_GONE,
+}
+
+
+def expected(components: Iterable[Component]) -> tuple[LedgerComponent, ...]:
+    """What a ledger says once *components* were read back."""
+    return tuple(
+        LedgerComponent(
+            component.key,
+            "written",
+            content_hash(component.key.kind, component.body),
+            tuple(sorted(component.body.get("Meta") or ())) if component.key.kind in ENTRY_KINDS else (),
+        )
+        for component in sorted(components, key=lambda component: component.key)
+    )
+
+
+def plan_service(
+    key: ServiceKey,
+    wanted: Wanted,
+    components: Iterable[Component],
+    sight: Sight,
+    *,
+    owner: str,
+    ledger: Ledger | None,
+    marked: frozenset[ComponentKey],
+    adoption: Adoption,
+) -> ServicePlan:
+    """Plan a service that Git wants. Never touches what *owner* does not own and *adoption* does not give it."""
+    wishes = {component.key: component for component in components}
+    findings: list[Finding] = []
+    taken: set[ComponentKey] = set()
+    ours: dict[ComponentKey, Observed] = {}
+    strangers: list[tuple[ComponentKey, Claim]] = []
+    for each in sorted(_relevant(key, wishes, sight, ledger=ledger, marked=marked)):
+        seen = sight.observed(each)
+        if seen is None:
+            continue
+        claimed = claim(each, seen, ledger=ledger, owner=owner, sight=sight)
+        if claimed.standing is Standing.OURS:
+            ours[each] = seen
+        elif each in wishes or each.kind in EXCLUSIVE:
+            if adoption.allows(key, claimed):
+                ours[each] = seen
+                taken.add(each)
+            else:
+                strangers.append((each, claimed))
+    if ledger and ledger.owner != owner and ledger.state != "released" and not _may_take(key, ledger, adoption):
+        strangers.append((ComponentKey(key, Kind.DEFAULTS), Claim(Standing.FOREIGN, ledger.owner)))
+    if strangers:
+        return ServicePlan(key, Verdict.CONFLICT, findings=_conflict(key, strangers, wanted), ledger=ledger)
+
+    changes: list[Change] = []
+    own_ledger = ledger if ledger and ledger.owner == owner else None
+    for each, component in sorted(wishes.items()):
+        change, carried = _write(each, component, ours.get(each), own_ledger, wanted, taken=each in taken)
+        if change:
+            changes.append(change)
+        if carried:
+            findings.append(
+                note(
+                    "unmanaged-field",
+                    f"{each} has fields that no spec can express and gitsync leaves as they are: {', '.join(carried)}.",
+                    hint="Nothing to do if they are wanted; else remove them by hand.",
+                    service=key,
+                    place=wanted.place,
+                )
+            )
+    for each, seen in sorted(ours.items()):
+        if each not in wishes:
+            reason = f"no longer in the spec ({wanted.place})"
+            changes.append(
+                Change(
+                    each,
+                    Action.DELETE,
+                    DELETE_PHASE[each.kind],
+                    seen.body,
+                    None,
+                    seen.modify_index,
+                    field_diffs(each.kind, seen.body, None),
+                    reason,
+                    take=each in taken,
+                )
+            )
+    settled = own_ledger is not None and own_ledger.state == "applied" and own_ledger.spec_hash == wanted.hash
+    same_rendering = own_ledger is not None and _reachable(own_ledger, sight) == expected(wishes.values())
+    created = ledger is None and not ours
+    return ServicePlan(
+        key,
+        Verdict.UNCHANGED if not changes else Verdict.CREATE if created else Verdict.UPDATE,
+        tuple(changes),
+        tuple(findings),
+        records=not (settled and same_rendering and own_ledger is not None and own_ledger.origin == wanted.origin),
+        ledger=ledger,
+        drift=bool(changes) and settled and same_rendering,
+    )
+
+
+def plan_removal(
+    key: ServiceKey, sight: Sight, *, owner: str, ledger: Ledger | None, marked: frozenset[ComponentKey], reason: str
+) -> ServicePlan:
+    """Plan a service of ours that nobody wants any more: everything of it that is ours goes, nothing else."""
+    changes: list[Change] = []
+    for each in sorted(_relevant(key, {}, sight, ledger=ledger, marked=marked)):
+        seen = sight.observed(each)
+        if seen and claim(each, seen, ledger=ledger, owner=owner, sight=sight).standing is Standing.OURS:
+            changes.append(
+                Change(
+                    each,
+                    Action.DELETE,
+                    DELETE_PHASE[each.kind],
+                    seen.body,
+                    None,
+                    seen.modify_index,
+                    field_diffs(each.kind, seen.body, None),
+                    reason,
+                )
+            )
+    return ServicePlan(key, Verdict.DELETE, tuple(changes), records=True, ledger=ledger)
+
+
+def _reachable(ledger: Ledger, sight: Sight) -> tuple[LedgerComponent, ...]:
+    """The ledger's components without those in datacenters that Consul does not know now: they stay recorded there."""
+    known = sight.found.datacenters
+    return tuple(each for each in ledger.components if each.key.kind is not Kind.CATALOG or each.key.datacenter in known)
+
+
+def _relevant(
+    key: ServiceKey,
+    wishes: Mapping[ComponentKey, Component],
+    sight: Sight,
+    *,
+    ledger: Ledger | None,
+    marked: frozenset[ComponentKey],
+) -> set[ComponentKey]:
+    """Every component key that may hold something of this service."""
+    keys = {*wishes, *marked, *(ComponentKey(key, kind) for kind in ENTRY_KINDS)}
+    if ledger:
+        keys.update(component.key for component in ledger.components)
+    else:
+        keys.update(ComponentKey(key, Kind.GATEWAY_ROW, gateway) for gateway in sight.gateways_with(key.name))
+    return keys
+
+
+def _write(
+    key: ComponentKey, component: Component, seen: Observed | None, ledger: Ledger | None, wanted: Wanted, *, taken: bool
+) -> tuple[Change | None, tuple[str, ...]]:
+    recorded = ledger.component(key) if ledger else None
+    if seen is None:
+        again = recorded is not None and recorded.state == "written"
+        reason = "somebody deleted it" if again else f"wanted by {wanted.place}"
+        diff = field_diffs(key.kind, None, component.body)
+        return Change(key, Action.CREATE, WRITE_PHASE[key.kind], None, component.body, 0, diff, reason), ()
+    meta_keys = frozenset(recorded.meta_keys) if recorded else None
+    body, carried = merged(key.kind, component.body, seen.body, our_meta_keys=meta_keys)
+    if not differs(key.kind, body, seen.body) and not taken:
+        return None, carried
+    if taken:
+        reason = "adopted"
+    elif ledger and ledger.spec_hash != wanted.hash:
+        reason = f"the spec changed ({wanted.place})"
+    elif recorded and recorded.state == "written" and recorded.hash == content_hash(key.kind, component.body):
+        reason = "somebody changed it"
+    else:
+        reason = "the rendering, the configuration or this Consul changed"
+    diff = field_diffs(key.kind, seen.body, body)
+    change = Change(key, Action.UPDATE, WRITE_PHASE[key.kind], seen.body, body, seen.modify_index, diff, reason, take=taken)
+    return change, carried
+
+
+def _may_take(key: ServiceKey, ledger: Ledger, adoption: Adoption) -> bool:
+    return adoption.allows(key, Claim(Standing.FOREIGN, ledger.owner))
+
+
+def _conflict(key: ServiceKey, strangers: Iterable[tuple[ComponentKey, Claim]], wanted: Wanted) -> tuple[Finding, ...]:
+    findings = []
+    for each, claimed in dict.fromkeys(strangers):
+        what = f"{each} is not gitsync's to change" + (f": {claimed.by} has it" if claimed.by else ": it carries no owner mark")
+        command = f"gitsync adopt {key}" + (f" --from {claimed.by}" if claimed.standing is Standing.FOREIGN else "")
+        findings.append(
+            note(
+                "foreign-component",
+                f"{what}, so nothing of {key} is written.",
+                hint=f"Take it over with `{command}`, or give the service another name.",
+                service=key,
+                place=wanted.place,
+            )
+        )
+    return tuple(findings)

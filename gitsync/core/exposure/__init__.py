@@ -1,0 +1,1 @@
+"""The exposure strategies: one file each, registered in `registry`."""

@@ -1,0 +1,102 @@
+"""Whose a component is: read from its marks and from the ledger, never guessed. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from gitsync.core.normalize import content_hash
+from gitsync.core.sight import Sight, owns
+from gitsync.model.component import Ledger, Observed
+from gitsync.model.key import EXTERNAL_SOURCE, MANAGED_BY, OWNER_MARK, RELEASED_PREFIX, ComponentKey, Kind, ServiceKey
+
+
+class Standing(StrEnum):
+    """Whose a found component is."""
+
+    OURS = "ours"
+    FREE = "free"  # carries nobody's mark: adoption may take it
+    RELEASED = "released"  # its owner gave it up: anybody else may take it
+    FOREIGN = "foreign"  # somebody else's: only `adopt --from` takes it
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The standing of a component, and who stands behind it ("" where nobody does)."""
+
+    standing: Standing
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Adoption:
+    """What may be taken over. `everything`: whatever carries no mark (`adopt: true`). `names`: the services named to
+    `gitsync adopt`. `take_from`: the owner from whom the named ones (or, with `everything`, all) are taken, "" for nobody."""
+
+    everything: bool = False
+    names: frozenset[ServiceKey] = field(default_factory=frozenset)
+    take_from: str = ""
+
+    def allows(self, service: ServiceKey, claim: Claim) -> bool:
+        named = self.everything or service in self.names
+        match claim.standing:
+            case Standing.OURS:
+                return True
+            case Standing.FREE:
+                return named
+            case Standing.RELEASED:
+                return True
+            case Standing.FOREIGN:
+                return named and bool(self.take_from) and claim.by == self.take_from
+        return False
+
+
+def claim(key: ComponentKey, seen: Observed, *, ledger: Ledger | None, owner: str, sight: Sight) -> Claim:
+    """Whose *seen* is. *ledger* is the service's ledger, whoever wrote it; *owner* is us."""
+    if key.kind is Kind.GATEWAY_ROW:
+        return _row(key, seen, ledger=ledger, owner=owner, sight=sight)
+    if key.kind is Kind.CATALOG:
+        return _marked(seen.body.get("NodeMeta") or {}, ledger=ledger, key=key, owner=owner)
+    return _marked(seen.body.get("Meta") or {}, ledger=ledger, key=key, owner=owner)
+
+
+def _marked(meta: Mapping[str, str], *, ledger: Ledger | None, key: ComponentKey, owner: str) -> Claim:
+    if owns(meta, owner):
+        return Claim(Standing.OURS, owner)
+    mark = meta.get(OWNER_MARK, "")
+    if mark.startswith(RELEASED_PREFIX):
+        former = mark.removeprefix(RELEASED_PREFIX)
+        # Its former owner never takes it back by itself: to it, it is as good as unmarked.
+        return Claim(Standing.FREE if former == owner else Standing.RELEASED, former)
+    if mark:
+        return Claim(Standing.FOREIGN, mark)
+    if source := meta.get(EXTERNAL_SOURCE, ""):
+        return Claim(Standing.FOREIGN, source)
+    if _written(ledger, key, owner):
+        return Claim(Standing.OURS, owner)  # the mark was lost, our record of having written it was not
+    return Claim(Standing.FREE, meta.get(MANAGED_BY, ""))
+
+
+def _row(key: ComponentKey, seen: Observed, *, ledger: Ledger | None, owner: str, sight: Sight) -> Claim:
+    """Rows have no Meta, so the ledger speaks for them, and with it lost our mark on the anchor."""
+    if ledger is None:
+        anchor = sight.entry(Kind.DEFAULTS, key.service.name)
+        return Claim(Standing.OURS, owner) if anchor and owns(anchor.meta, owner) else Claim(Standing.FREE)
+    recorded = ledger.component(key)
+    if recorded is None:
+        return Claim(Standing.FREE)
+    if ledger.state == "released":
+        return Claim(Standing.FREE if ledger.owner == owner else Standing.RELEASED, ledger.owner)
+    if ledger.owner != owner:
+        return Claim(Standing.FOREIGN, ledger.owner)
+    if recorded.state == "written" or recorded.hash == content_hash(Kind.GATEWAY_ROW, seen.body):
+        return Claim(Standing.OURS, owner)
+    return Claim(Standing.FREE)
+
+
+def _written(ledger: Ledger | None, key: ComponentKey, owner: str) -> bool:
+    if ledger is None or ledger.owner != owner or ledger.state == "released":
+        return False
+    recorded = ledger.component(key)
+    return recorded is not None and recorded.state == "written"

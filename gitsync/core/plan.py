@@ -1,0 +1,207 @@
+"""Decide what to write, from what is wanted and what is there. Pure: no settings, no clock, no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from gitsync.core.bridge import bridges
+from gitsync.core.codes import note
+from gitsync.core.compare import plan_removal, plan_service
+from gitsync.core.digest import plan_digest, service_digest
+from gitsync.core.guard import PruneLimits, guard
+from gitsync.core.hosts import hand_over
+from gitsync.core.outlook import Outlook
+from gitsync.core.ownership import Adoption
+from gitsync.core.references import still_referenced
+from gitsync.core.sight import Sight
+from gitsync.model.component import Found, Ledger
+from gitsync.model.context import Rendered
+from gitsync.model.desired import Desired
+from gitsync.model.finding import Finding, Severity
+from gitsync.model.key import ComponentKey, Kind, ServiceKey
+from gitsync.model.kv import Approval
+from gitsync.model.plan import Action, Change, Phase, Plan, ServicePlan, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What one sync may do. drift: enforce, detect or off."""
+
+    limits: PruneLimits = field(default_factory=PruneLimits)
+    adoption: Adoption = field(default_factory=Adoption)
+    approvals: tuple[Approval, ...] = ()
+    drift: str = "enforce"
+
+
+def make_plan(
+    desired: Desired,
+    rendered: Mapping[ServiceKey, Rendered],
+    judged: Mapping[ServiceKey | None, tuple[Finding, ...]],
+    found: Found,
+    *,
+    owner: str,
+    policy: Policy,
+    only: frozenset[ServiceKey] | None = None,
+) -> Plan:
+    """The plan of one owner. *rendered* has an entry for every wanted service; *judged* is what `neighbours.judge` found.
+
+    An error finding on a service means that nothing of it is written or deleted; all the others go on. *only*: the services
+    to look at, as after they were locked; all the others are taken to stay as they were found.
+    """
+    sight = Sight(found)
+    mine = {key: ledger for key, ledger in found.ledgers.items() if ledger.owner == owner and ledger.state != "released"}
+    marked = sight.marked(owner)
+    compared = {
+        key: _compare(key, desired, rendered, judged, sight, owner=owner, ledger=found.ledgers.get(key), marked=marked, policy=policy)
+        for key in sorted({*desired.services, *desired.refused, *mine, *marked})
+        if only is None or key in only
+    }
+    owned = len({*mine, *marked})
+    refused: dict[ServiceKey, Finding] = {}
+    while True:  # a refusal keeps its entries in place, which may block others: until nothing more is blocked
+        plans = {key: _refuse(plan, refused[key]) if key in refused else plan for key, plan in compared.items()}
+        plans, holds = guard(
+            plans,
+            sight,
+            desired,
+            owned=owned,
+            ledgers_missing=bool(marked.keys() - found.ledgers.keys()),
+            approvals=policy.approvals,
+            limits=policy.limits,
+        )
+        outlook = Outlook(sight, plans)
+        handover, bridging = hand_over(outlook), bridges(outlook)
+        blocked = {**still_referenced(outlook), **handover.refusals, **bridging.refusals}
+        if not blocked.keys() - refused.keys():
+            break
+        refused = {**blocked, **refused}
+
+    for key, rank in handover.ranks.items():
+        plans[key] = _ranked(plans[key], rank)
+    for key, change in handover.bridges.items():
+        plans[key] = replace(plans[key], changes=(change, *plans[key].changes))
+    for component, steps in bridging.steps.items():
+        plans[component.service] = _with_steps(plans[component.service], component, steps)
+    for key, findings in handover.findings.items():
+        plans[key] = replace(plans[key], findings=(*plans[key].findings, *findings))
+    plans = {key: _finish(plan, moving=_moving(plan)) for key, plan in plans.items()}
+
+    digests = {key: service_digest(plan) for key, plan in plans.items() if plan.changes}
+    general = tuple(finding for finding in desired.findings if finding.service not in plans)
+    return Plan(
+        owner=owner,
+        revision=desired.revision,
+        services=plans,
+        findings=(*general, *judged.get(None, ())),
+        holds=holds,
+        digest=plan_digest(digests),
+        digests=digests,
+    )
+
+
+def _compare(
+    key: ServiceKey,
+    desired: Desired,
+    rendered: Mapping[ServiceKey, Rendered],
+    judged: Mapping[ServiceKey | None, tuple[Finding, ...]],
+    sight: Sight,
+    *,
+    owner: str,
+    ledger: Ledger | None,
+    marked: Mapping[ServiceKey, set[ComponentKey]],
+    policy: Policy,
+) -> ServicePlan:
+    own = ledger if ledger and ledger.owner == owner else None
+    marks = frozenset(marked.get(key, ()))
+    if key in desired.refused:
+        return ServicePlan(key, Verdict.REFUSED, findings=desired.refused[key], ledger=ledger)
+    wanted = desired.services.get(key)
+    if wanted is None:
+        if own and own.origin.path in desired.unreadable:
+            return ServicePlan(key, Verdict.REFUSED, findings=(_unreadable(key, own.origin.path),), ledger=ledger)
+        if own and str((own.spec.get("metadata") or {}).get("prune", "")) == "never":
+            return ServicePlan(key, Verdict.UNCHANGED, findings=(_never(key),), ledger=ledger)
+        reason = f"{own.origin.path} no longer has it" if own else "carries our owner mark, and Git does not want it"
+        return plan_removal(key, sight, owner=owner, ledger=ledger, marked=marks, reason=reason)
+    findings = (*rendered[key].findings, *judged.get(key, ()), *(each for each in desired.findings if each.service == key))
+    if any(finding.severity is Severity.ERROR for finding in (*rendered[key].findings, *judged.get(key, ()))):
+        return ServicePlan(key, Verdict.REFUSED, findings=findings, ledger=ledger)
+    plan = plan_service(
+        key, wanted, rendered[key].components, sight, owner=owner, ledger=ledger, marked=marks, adoption=policy.adoption
+    )
+    plan = replace(plan, findings=(*findings, *plan.findings))
+    if plan.drift and policy.drift != "enforce":
+        if policy.drift == "off":
+            return replace(plan, verdict=Verdict.UNCHANGED, changes=(), drift=False)
+        return replace(plan, verdict=Verdict.DRIFT, findings=(*plan.findings, _drift(key, plan.changes)))
+    return plan
+
+
+def _refuse(plan: ServicePlan, finding: Finding) -> ServicePlan:
+    return replace(plan, verdict=Verdict.REFUSED, changes=(), records=False, findings=(*plan.findings, finding))
+
+
+def _ranked(plan: ServicePlan, rank: int) -> ServicePlan:
+    changes = tuple(
+        replace(change, rank=rank) if change.key.kind is Kind.DEFAULTS and change.phase is Phase.DEFAULTS else change
+        for change in plan.changes
+    )
+    return replace(plan, changes=changes)
+
+
+def _with_steps(plan: ServicePlan, component: ComponentKey, steps: tuple[Change, ...]) -> ServicePlan:
+    others = tuple(change for change in plan.changes if change.key != component or change.phase is Phase.MAKE_ROOM)
+    verdict = Verdict.UPDATE if plan.verdict is Verdict.UNCHANGED else plan.verdict
+    return replace(plan, verdict=verdict, changes=(*others, *steps))
+
+
+def _moving(plan: ServicePlan) -> bool:
+    """The service leaves one gateway for another: its new row comes before its old one goes."""
+    rows = [change for change in plan.changes if change.key.kind is Kind.GATEWAY_ROW]
+    return {Action.CREATE, Action.DELETE} <= {change.action for change in rows}
+
+
+def _finish(plan: ServicePlan, *, moving: bool) -> ServicePlan:
+    """Changes in the order in which they are written, with a finding for those that interrupt traffic."""
+    changes = tuple(
+        replace(change, phase=Phase.ROWS_GONE)
+        if moving and change.key.kind is Kind.GATEWAY_ROW and change.action is Action.DELETE
+        else change
+        for change in plan.changes
+    )
+    changes = tuple(sorted(changes, key=lambda change: (change.phase, change.rank, change.key)))
+    interrupting = [change for change in changes if change.interrupts]
+    if not plan.written or not interrupting:
+        return replace(plan, changes=changes)
+    what = ", ".join(sorted({str(change.key) for change in interrupting}))
+    finding = note(
+        "interrupts-traffic",
+        f"{what} is taken away and put back in this run: clients see errors or the plain service for a moment.",
+        hint="Split the change into two commits to avoid it.",
+        service=plan.key,
+    )
+    return replace(plan, changes=changes, findings=(*plan.findings, finding))
+
+
+def _unreadable(key: ServiceKey, path: str) -> Finding:
+    return note("file-unreadable", f"{key} keeps what it has, because {path} cannot be read.", hint="Mend the file.", service=key)
+
+
+def _never(key: ServiceKey) -> Finding:
+    return note(
+        "prune-never",
+        f"{key} left Git and stays in Consul, because its metadata says `prune: never`.",
+        hint="To delete it, bring the spec back without that label and remove it in a second commit.",
+        service=key,
+    )
+
+
+def _drift(key: ServiceKey, changes: Iterable[Change]) -> Finding:
+    names = ", ".join(str(change.key) for change in changes)
+    return note(
+        "drift-detected",
+        f"{key} was changed outside gitsync ({names}) and is left as it is, because the sync has `drift: detect`.",
+        hint="Set `drift: enforce` to have it put back, or bring the spec in line.",
+        service=key,
+    )

@@ -1,0 +1,133 @@
+"""Sight: what was found, indexed for questions about one service or one name. Pure."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from gitsync.model.component import Body, CatalogNode, Entry, Found, Observed
+from gitsync.model.key import ENTRY_KINDS, MANAGED_BY, OWNER_MARK, SERVICE_MARK, ComponentKey, Kind, ServiceKey
+
+
+class Sight:
+    """One snapshot, asked many questions. Built once a plan, so that 10,000 services stay linear."""
+
+    def __init__(self, found: Found) -> None:
+        self.found = found
+        self._rows: dict[str, dict[str, Body]] = {
+            gateway: {row["Name"]: row for row in entry.body.get("Services") or ()} for gateway, entry in found.gateways.items()
+        }
+        self._referrers: dict[str, set[tuple[Kind, str]]] = defaultdict(set)
+        for (kind, name), entry in found.entries.items():
+            for target in references(kind, entry.body):
+                self._referrers[target].add((kind, name))
+
+    def entry(self, kind: Kind, name: str) -> Entry | None:
+        return self.found.entries.get((kind, name.lower()))
+
+    def row(self, gateway: str, name: str) -> Body | None:
+        return self._rows.get(gateway, {}).get(name)
+
+    def gateways_with(self, name: str) -> Iterator[str]:
+        """The gateways that have a row of exactly this name."""
+        return (gateway for gateway, rows in self._rows.items() if name in rows)
+
+    def node(self, datacenter: str, node: str) -> CatalogNode | None:
+        return self.found.nodes.get((datacenter, node))
+
+    def observed(self, key: ComponentKey) -> Observed | None:
+        """The component of that key as it stands in Consul, None if it is not there."""
+        name = key.service.name
+        if key.kind is Kind.GATEWAY_ROW:
+            row = self.row(key.at, name)
+            gateway = self.found.gateways.get(key.at)
+            return Observed(key, row, gateway.create_index, gateway.modify_index) if row is not None and gateway else None
+        if key.kind is Kind.CATALOG:
+            node = self.node(key.datacenter, key.node)
+            return Observed(key, node_body(node, name), node.create_index, node.modify_index) if node else None
+        entry = self.entry(key.kind, name)
+        return Observed(key, entry.body, entry.create_index, entry.modify_index) if entry else None
+
+    def marked(self, owner: str) -> dict[ServiceKey, set[ComponentKey]]:
+        """Everything that carries *owner*'s mark, by service: what a lost ledger can be rebuilt from."""
+        result: dict[ServiceKey, set[ComponentKey]] = defaultdict(set)
+        for (kind, name), entry in self.found.entries.items():
+            if owns(entry.meta, owner):
+                service = ServiceKey(name)
+                result[service].add(ComponentKey(service, kind))
+        for (datacenter, name), node in self.found.nodes.items():
+            if owns(node.meta, owner) and node.meta.get(SERVICE_MARK, "").count("/") == 2:
+                service = ServiceKey.from_path(node.meta[SERVICE_MARK])
+                result[service].add(ComponentKey(service, Kind.CATALOG, f"{datacenter}/{name}"))
+        return dict(result)
+
+    def referrers(self, name: str) -> frozenset[tuple[Kind, str]]:
+        """The (kind, lower-cased name) of every entry that names the service *name* somewhere in it."""
+        return frozenset(self._referrers.get(name.lower(), ()))
+
+
+def owns(meta: Mapping[str, str], owner: str) -> bool:
+    return meta.get(MANAGED_BY) == "gitsync" and meta.get(OWNER_MARK) == owner
+
+
+def node_body(node: CatalogNode, service: str) -> dict[str, Any]:
+    """A catalog node in the shape of `Component.body`, with the service and the check of ours that stand on it."""
+    body: dict[str, Any] = {
+        "Node": node.node,
+        "Datacenter": node.datacenter,
+        "Address": node.address,
+        "NodeMeta": dict(node.meta),
+    }
+    registered = next((each for each in node.services if each.id == service), None)
+    if registered:
+        body["Service"] = registered.body
+    check = next((each for each in node.checks if each.service_id == service and each.id.startswith("gitsync:")), None)
+    if check:
+        body["Check"] = check.body
+    return body
+
+
+def references(kind: Kind, body: Body) -> frozenset[str]:
+    """The lower-cased names of the services that a router, splitter or resolver names, its own left out."""
+    names: set[str] = set()
+    match kind:
+        case Kind.ROUTER:
+            names = {(route.get("Destination") or {}).get("Service") or "" for route in body.get("Routes") or ()}
+        case Kind.SPLITTER:
+            names = {split.get("Service") or "" for split in body.get("Splits") or ()}
+        case Kind.RESOLVER:
+            names = {(body.get("Redirect") or {}).get("Service") or ""}
+            for failover in (body.get("Failover") or {}).values():
+                names.add(failover.get("Service") or "")
+                names.update(target.get("Service") or "" for target in failover.get("Targets") or ())
+    return frozenset(name.lower() for name in names if name) - {str(body.get("Name", "")).lower()}
+
+
+def subsets_named(kind: Kind, body: Body) -> frozenset[tuple[str, str]]:
+    """The (lower-cased service, subset) pairs that an entry names, its own service's included."""
+    own = str(body.get("Name", ""))
+    pairs: Iterable[tuple[str, str]] = ()
+    match kind:
+        case Kind.ROUTER:
+            destinations = [route.get("Destination") or {} for route in body.get("Routes") or ()]
+            pairs = [(each.get("Service") or own, each.get("ServiceSubset") or "") for each in destinations]
+        case Kind.SPLITTER:
+            pairs = [(each.get("Service") or own, each.get("ServiceSubset") or "") for each in body.get("Splits") or ()]
+        case Kind.RESOLVER:
+            redirect = body.get("Redirect") or {}
+            found = [(redirect.get("Service") or own, redirect.get("ServiceSubset") or "")] if redirect else []
+            for failover in (body.get("Failover") or {}).values():
+                found.append((failover.get("Service") or own, failover.get("ServiceSubset") or ""))
+                for target in failover.get("Targets") or ():
+                    found.append((target.get("Service") or own, target.get("ServiceSubset") or ""))
+            pairs = found
+    return frozenset((service.lower(), subset) for service, subset in pairs if subset)
+
+
+def protocol(body: Body | None) -> str:
+    """The protocol a service-defaults gives, "tcp" where it says none."""
+    return str((body or {}).get("Protocol") or "tcp").lower()
+
+
+__all__ = ["ENTRY_KINDS", "Sight", "node_body", "owns", "protocol", "references", "subsets_named"]

@@ -1,0 +1,131 @@
+"""Look: from the repository and Consul to a plan, without changing anything. The first half of every run."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from gitsync.engine.observe import observe_catalog, observe_entries, read_ledgers, read_owner
+from gitsync.engine.ports import Progress, World
+from gitsync.engine.think import Desires, Memory, decide, desire, policy_of
+from gitsync.model.component import Found
+from gitsync.model.errors import Conflict, GitsyncError, Invalid, Rejected, Unavailable
+from gitsync.model.features import Feature
+from gitsync.model.finding import Severity
+from gitsync.model.key import Kind
+from gitsync.model.kv import OwnerRecords, Suspension
+from gitsync.model.plan import Plan
+from gitsync.model.revision import History, Revision
+from gitsync.model.sync import Options, Sync
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One look at Git and Consul. trouble: why the revision is the last good one and not the newest."""
+
+    revision: Revision
+    records: OwnerRecords
+    found: Found
+    desires: Desires
+    plan: Plan
+    trouble: GitsyncError | None = None
+
+    @property
+    def applied(self) -> str:
+        return self.records.applied.revision if self.records.applied else ""
+
+
+async def look(world: World, sync: Sync, options: Options, memory: Memory, progress: Progress) -> Look:
+    """Fetch, load, observe, plan. Raises Conflict where the sync has to stop: lineage, history, an unexpected plan."""
+    progress.step("fetch")
+    records = await read_owner(world.consul, world.clock, sync.owner)
+    _check_lineage(records, sync, options)
+    revision, trouble = await _revision(world, sync, options, records)
+    progress.step("observe")
+    applied = records.applied.revision if records.applied else ""
+    features = world.features
+    files, found, ledgers = await asyncio.gather(
+        world.specs.load(revision, applied),
+        observe_entries(world.consul, world.clock, intentions=features.has(Feature.INTENTIONS_ENTRY)),
+        read_ledgers(world.consul, world.clock),
+    )
+    found = replace(found, ledgers=ledgers)
+    progress.step("plan")
+    desires = desire(files, ledgers, sync, features, revision.sha, memory)
+    if sync.strict and (wrong := [each for each in desires.desired.findings if each.severity is Severity.ERROR]):
+        raise Invalid(f"strict: the commit {revision.sha[:12]} is refused as a whole because of {len(wrong)} errors, the first: {wrong[0]}")
+    owner = str(sync.owner)
+    found = await observe_catalog(
+        world.consul,
+        world.clock,
+        found,
+        [component for rendered in desires.rendered.values() for component in rendered.components],
+        owner=owner,
+        datacenter=features.datacenter,
+        shadowable=_shadowable(desires, found),
+    )
+    plan = decide(desires, found, sync, policy_of(sync, options, records.approvals))
+    return Look(revision, records, found, desires, plan, trouble)
+
+
+def _shadowable(desires: Desires, found: Found) -> set[str]:
+    """The names whose other carriers in the catalog matter: all of strategy A, and of B those that are new."""
+    names = set()
+    for key, rendered in desires.rendered.items():
+        in_catalog = any(component.key.kind is Kind.CATALOG for component in rendered.components)
+        if not in_catalog or key not in found.ledgers:
+            names.add(key.name)
+    return names
+
+
+async def _revision(world: World, sync: Sync, options: Options, records: OwnerRecords) -> tuple[Revision, GitsyncError | None]:
+    """The revision to apply: the asked for one, the pinned one, the newest, or while Git cannot be read the last good one."""
+    applied = records.applied.revision if records.applied else ""
+    pinned = options.rev or (records.suspension.pinned if records.suspension else "")
+    if pinned:
+        return await world.specs.resolve(pinned), None
+    try:
+        revision = await world.specs.fetch()
+    except (Unavailable, Rejected) as trouble:
+        if not applied:
+            raise
+        try:
+            return await world.specs.resolve(applied), trouble
+        except GitsyncError:
+            raise trouble from None
+    if applied and applied != revision.sha:
+        _check_history(await world.specs.history(applied, revision.sha), applied, revision.sha, sync, options)
+    return revision, None
+
+
+def _check_lineage(records: OwnerRecords, sync: Sync, options: Options) -> None:
+    if records.lineage and records.lineage != sync.lineage and not options.accept_lineage:
+        raise Conflict(
+            f"{sync.owner} belongs to {records.lineage}, and this configuration says {sync.lineage}: applying it would delete everything "
+            f"the other one wants. If the repository moved, run `gitsync sync {sync.name} --accept-lineage`; if this is a second "
+            "installation, give it another `instance`."
+        )
+
+
+def _check_history(history: History, applied: str, candidate: str, sync: Sync, options: Options) -> None:
+    if history in (History.SAME, History.FORWARD) or sync.pinned_ref:
+        return
+    if history is History.BEHIND:
+        raise Conflict(
+            f"{candidate[:12]} is older than the applied revision {applied[:12]}, so it is not applied. If you want to go back, "
+            f"run `gitsync sync {sync.name} --rev {candidate}`."
+        )
+    accepted = bool(options.accept_rewrite) and candidate.startswith(options.accept_rewrite)
+    if sync.history != "follow" and not accepted:
+        raise Conflict(
+            f"the history was rewritten: the applied revision {applied[:12]} is not among the ancestors of {candidate[:12]}. "
+            f"Nothing is changed. If that is wanted, run `gitsync sync {sync.name} --accept-rewrite {candidate}`."
+        )
+
+
+def suspended(suspension: Suspension | None, now: datetime) -> bool:
+    """Whether the sync must not run now. A sync pinned to a commit runs, at that commit."""
+    if suspension is None or suspension.pinned:
+        return False
+    return not suspension.until or datetime.fromisoformat(suspension.until) > now

@@ -1,0 +1,30 @@
+"""Retry: the one place where an answer that does not count is asked for again."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from gitsync.engine.ports import Clock
+from gitsync.model.errors import Unavailable
+
+T = TypeVar("T")
+PAUSES = (0.1, 0.3, 1.0, 2.0)
+"""Seconds between the tries; each is multiplied by up to 1.5 of jitter."""
+
+
+async def retried(call: Callable[[], Awaitable[T]], clock: Clock, *, before: Callable[[], None] = lambda: None) -> T:
+    """The result of *call*, tried again while it is Unavailable. Only for calls that may be repeated: reads, and writes by CAS.
+
+    before: called ahead of each try; raises where no try may start any more.
+    """
+    for pause in PAUSES:
+        before()
+        try:
+            return await call()
+        except Unavailable:
+            await clock.sleep(pause * (1 + clock.jitter() / 2))
+    before()
+    return await call()
+
+

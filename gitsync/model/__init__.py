@@ -1,0 +1,1 @@
+"""The words of gitsync: frozen values without I/O, clock or logging."""

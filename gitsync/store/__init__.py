@@ -1,0 +1,1 @@
+"""History in a database: services, components, runs, holds, and the outbox."""
