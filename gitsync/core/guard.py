@@ -37,7 +37,12 @@ def guard(
     owned: how many services the sync owned before this run. ledgers_missing: something of ours has no ledger, so that origins
     are not known.
     """
-    identities = {key: identity(key, sight) for key, plan in plans.items() if plan.verdict is Verdict.DELETE}
+    # A delete that had begun was let pass before, and one that finds nothing takes nothing away.
+    identities = {
+        key: identity(key, sight)
+        for key, plan in plans.items()
+        if plan.verdict is Verdict.DELETE and plan.changes and not (plan.ledger and plan.ledger.state == "deleting")
+    }
     if not identities:
         return dict(plans), ()
     emptied = not desired.services and not desired.refused
@@ -59,7 +64,7 @@ def guard(
     result = dict(plans)
     for key in held:
         finding = note("delete-held", f"{key} is not deleted yet: {reason}.", hint=f"Approve with `{command}`.", service=key)
-        result[key] = replace(plans[key], verdict=Verdict.HELD, findings=(*plans[key].findings, finding))
+        result[key] = replace(plans[key], verdict=Verdict.HELD, records=False, findings=(*plans[key].findings, finding))
     return result, (hold,)
 
 

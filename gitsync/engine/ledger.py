@@ -57,7 +57,9 @@ def deleting(key: ServiceKey, ledger: Ledger | None, seen: Iterable[Observed], *
     if ledger is not None:
         return replace(ledger, state="deleting")
     components = tuple(
-        LedgerComponent(each.key, "written", content_hash(each.key.kind, each.body), tuple(sorted(each.body.get("Meta") or ())))
+        LedgerComponent(
+            each.key, "written", content_hash(each.key.kind, each.body), tuple(sorted(each.body.get("Meta") or ()))
+        )
         for each in sorted(seen, key=lambda each: each.key)
     )
     return Ledger(key, owner, "deleting", {}, "", 1, new_id, Origin(""), components)
@@ -66,7 +68,9 @@ def deleting(key: ServiceKey, ledger: Ledger | None, seen: Iterable[Observed], *
 def applied(record: Ledger, components: Iterable[Component], lingering: Iterable[ComponentKey]) -> Ledger:
     """What the ledger says after the read-back. *lingering*: former components whose absence could not be read by name."""
     kept = [component for component in record.components if component.key in set(lingering)]
-    return replace(record, state="applied", components=tuple(sorted([*expected(components), *kept], key=lambda each: each.key)))
+    return replace(
+        record, state="applied", components=tuple(sorted([*expected(components), *kept], key=lambda each: each.key))
+    )
 
 
 def record_ops(
@@ -98,7 +102,12 @@ def record_ops(
         "status": "applied",
         "components": resources,
         "findings": [
-            {"code": finding.code, "severity": str(finding.severity), "message": finding.message, "spec_path": finding.spec_path}
+            {
+                "code": finding.code,
+                "severity": str(finding.severity),
+                "message": finding.message,
+                "spec_path": finding.spec_path,
+            }
             for finding in findings
         ],
         "revision": record.origin.commit,
@@ -112,7 +121,12 @@ def record_ops(
 
 def submission_ops(record: Ledger) -> list[Op]:
     """The spec as submitted, for people and other tools; nothing of ours reads it back."""
-    base = {"spec": record.spec, "accessor_id": record.accessor_id, "version": record.version, "origin": record.origin.path}
+    base = {
+        "spec": record.spec,
+        "accessor_id": record.accessor_id,
+        "version": record.version,
+        "origin": record.origin.path,
+    }
     return [
         Op("set", kv.desired(record.key), kv.dump(record.spec)),
         Op("set", f"{kv.desired(record.key)}/base.json", kv.dump(base)),

@@ -39,12 +39,17 @@ async def lock(consul: Consul, lease: Lease, claims: Sequence[Claim], *, hostnam
     result = Locked()
     pending = list(claims)
     while pending:
-        groups = [[Op("lock", kv.lock(claim.key), hostname.encode(), session=lease.id), *claim.ops] for claim in pending]
+        groups = [
+            [Op("lock", kv.lock(claim.key), hostname.encode(), session=lease.id), *claim.ops] for claim in pending
+        ]
         batches = consul.batches(groups)
         flat = iter(pending)
         portions = [[next(flat) for _ in batch] for batch in batches]
         left = await asyncio.gather(
-            *(_batch(consul, lease, batch, portion, result, clock) for batch, portion in zip(batches, portions, strict=True))
+            *(
+                _batch(consul, lease, batch, portion, result, clock)
+                for batch, portion in zip(batches, portions, strict=True)
+            )
         )
         pending = [claim for portion in left for claim in portion]
     return result
@@ -130,7 +135,9 @@ async def make_way(
     return remaining
 
 
-async def _waited(consul: Consul, holder: Predecessor, ttl_seconds: float, clock: Clock, say: Callable[[str], None]) -> bool:
+async def _waited(
+    consul: Consul, holder: Predecessor, ttl_seconds: float, clock: Clock, say: Callable[[str], None]
+) -> bool:
     """True as soon as the holder's session is gone."""
     deadline = clock.monotonic() + 2 * ttl_seconds + 1
     say(f"waiting for {holder} to end, at most {2 * ttl_seconds:.0f} s")
@@ -150,4 +157,3 @@ def _record(value: bytes) -> Mapping[str, Any] | None:
     except ValueError:
         return None
     return record if isinstance(record, dict) else None
-

@@ -10,7 +10,7 @@ from gitsync.engine.observe import observe_catalog, observe_entries, read_ledger
 from gitsync.engine.ports import Progress, World
 from gitsync.engine.think import Desires, Memory, decide, desire, policy_of
 from gitsync.model.component import Found
-from gitsync.model.errors import Conflict, GitsyncError, Invalid, Rejected, Unavailable
+from gitsync.model.errors import Conflict, GitsyncError, Invalid, Rejected, Suspended, Unavailable
 from gitsync.model.features import Feature
 from gitsync.model.finding import Severity
 from gitsync.model.key import Kind
@@ -36,10 +36,17 @@ class Look:
         return self.records.applied.revision if self.records.applied else ""
 
 
-async def look(world: World, sync: Sync, options: Options, memory: Memory, progress: Progress) -> Look:
-    """Fetch, load, observe, plan. Raises Conflict where the sync has to stop: lineage, history, an unexpected plan."""
+async def look(
+    world: World, sync: Sync, options: Options, memory: Memory, progress: Progress, *, to_write: bool = False
+) -> Look:
+    """Fetch, load, observe, plan.
+
+    Raises Conflict where the sync has to stop (lineage, history), and Suspended where it is to write and a person stopped it.
+    """
     progress.step("fetch")
     records = await read_owner(world.consul, world.clock, sync.owner)
+    if to_write and records.suspension and suspended(records.suspension, world.clock.now()):
+        raise Suspended(_suspension(sync, records.suspension))
     _check_lineage(records, sync, options)
     revision, trouble = await _revision(world, sync, options, records)
     progress.step("observe")
@@ -54,7 +61,9 @@ async def look(world: World, sync: Sync, options: Options, memory: Memory, progr
     progress.step("plan")
     desires = desire(files, ledgers, sync, features, revision.sha, memory)
     if sync.strict and (wrong := [each for each in desires.desired.findings if each.severity is Severity.ERROR]):
-        raise Invalid(f"strict: the commit {revision.sha[:12]} is refused as a whole because of {len(wrong)} errors, the first: {wrong[0]}")
+        raise Invalid(
+            f"strict: the commit {revision.sha[:12]} is refused as a whole because of {len(wrong)} errors, the first: {wrong[0]}"
+        )
     owner = str(sync.owner)
     found = await observe_catalog(
         world.consul,
@@ -79,7 +88,9 @@ def _shadowable(desires: Desires, found: Found) -> set[str]:
     return names
 
 
-async def _revision(world: World, sync: Sync, options: Options, records: OwnerRecords) -> tuple[Revision, GitsyncError | None]:
+async def _revision(
+    world: World, sync: Sync, options: Options, records: OwnerRecords
+) -> tuple[Revision, GitsyncError | None]:
     """The revision to apply: the asked for one, the pinned one, the newest, or while Git cannot be read the last good one."""
     applied = records.applied.revision if records.applied else ""
     pinned = options.rev or (records.suspension.pinned if records.suspension else "")
@@ -129,3 +140,9 @@ def suspended(suspension: Suspension | None, now: datetime) -> bool:
     if suspension is None or suspension.pinned:
         return False
     return not suspension.until or datetime.fromisoformat(suspension.until) > now
+
+
+def _suspension(sync: Sync, suspension: Suspension) -> str:
+    until = f" until {suspension.until}" if suspension.until else ""
+    by = f" by {suspension.by}" if suspension.by else ""
+    return f"{sync.owner} is suspended{until}{by}: {suspension.reason}. `gitsync resume {sync.name}` lets it go on."

@@ -37,7 +37,11 @@ async def read_owner(consul: Consul, clock: Clock, owner: Owner) -> kv.OwnerReco
 async def read_ledgers(consul: Consul, clock: Clock) -> dict[ServiceKey, Ledger]:
     """Every ledger, ours and other syncs'. A key below the prefix that is no service's path is nobody's ledger."""
     pairs = await retried(lambda: consul.read_tree(kv.LEDGERS), clock)
-    return {key: kv.parse_ledger(key, pair.value, pair.modify_index) for pair in pairs if (key := _service(pair.key)) is not None}
+    return {
+        key: kv.parse_ledger(key, pair.value, pair.modify_index)
+        for pair in pairs
+        if (key := _service(pair.key)) is not None
+    }
 
 
 def _service(key: str) -> ServiceKey | None:
@@ -62,7 +66,9 @@ async def observe_entries(consul: Consul, clock: Clock, *, intentions: bool) -> 
         gateways={entry.name: entry for entry in gateways.entries},
         services=names,
         datacenters=datacenters,
-        filtered=frozenset(str(kind) for kind, listing in [*by_kind.items(), (Kind.GATEWAY_ROW, gateways)] if listing.filtered),
+        filtered=frozenset(
+            str(kind) for kind, listing in [*by_kind.items(), (Kind.GATEWAY_ROW, gateways)] if listing.filtered
+        ),
     )
 
 
@@ -90,7 +96,10 @@ async def observe_catalog(
         if key.datacenter in found.datacenters or key.datacenter == datacenter:
             places[key.datacenter][key.node] = key.service.name
     lists = await asyncio.gather(
-        *(_ask(lambda place=place, names=names: consul.external_nodes(place, names), clock) for place, names in sorted(places.items()))  # type: ignore[misc]
+        *(
+            _ask(lambda place=place, names=names: consul.external_nodes(place, names), clock)
+            for place, names in sorted(places.items())
+        )  # type: ignore[misc]
     )
     nodes = {(node.datacenter, node.node): node for listed in lists for node in listed}
     own: dict[str, set[str]] = defaultdict(set)
@@ -101,7 +110,9 @@ async def observe_catalog(
     names = sorted(set(shadowable) & found.services)
     carriers = await asyncio.gather(*(_ask(lambda name=name: consul.service_nodes(name), clock) for name in names))  # type: ignore[misc]
     shadows = {
-        name: strangers for name, carrying in zip(names, carriers, strict=True) if (strangers := tuple(sorted(set(carrying) - own[name])))
+        name: strangers
+        for name, carrying in zip(names, carriers, strict=True)
+        if (strangers := tuple(sorted(set(carrying) - own[name])))
     }
     return replace(found, nodes=nodes, shadows=shadows)
 
@@ -140,13 +151,19 @@ async def observe_again(
     gateways = sorted({key.at for key in wanted if key.kind is Kind.GATEWAY_ROW})
     nodes = sorted({(key.datacenter, key.node) for key in wanted if key.kind is Kind.CATALOG})
     entries, rows, places = await asyncio.gather(
-        asyncio.gather(*(_ask(lambda kind=kind, name=name: consul.read_entry(kind, name), clock) for kind, name in names)),  # type: ignore[misc]
-        asyncio.gather(*(_ask(lambda name=name: consul.read_entry(Kind.GATEWAY_ROW, name), clock) for name in gateways)),  # type: ignore[misc]
+        asyncio.gather(
+            *(_ask(lambda kind=kind, name=name: consul.read_entry(kind, name), clock) for kind, name in names)
+        ),  # type: ignore[misc]
+        asyncio.gather(
+            *(_ask(lambda name=name: consul.read_entry(Kind.GATEWAY_ROW, name), clock) for name in gateways)
+        ),  # type: ignore[misc]
         asyncio.gather(*(_ask(lambda at=at: consul.read_node(*at), clock) for at in nodes)),  # type: ignore[misc]
     )
     return replace(
         found,
-        entries=_laid_over(found.entries, {(kind, name.lower()): entry for (kind, name), entry in zip(names, entries, strict=True)}),
+        entries=_laid_over(
+            found.entries, {(kind, name.lower()): entry for (kind, name), entry in zip(names, entries, strict=True)}
+        ),
         gateways=_laid_over(found.gateways, dict(zip(gateways, rows, strict=True))),
         nodes=_laid_over(found.nodes, dict(zip(nodes, places, strict=True))),
     )
@@ -168,7 +185,9 @@ async def still_there(consul: Consul, clock: Clock, keys: Iterable[ComponentKey]
     async def exists(key: ComponentKey) -> bool:
         if key.kind is Kind.GATEWAY_ROW:
             gateway = await retried(lambda: consul.read_entry(Kind.GATEWAY_ROW, key.at), clock)
-            return gateway is not None and any(row["Name"] == key.service.name for row in gateway.body.get("Services") or ())
+            return gateway is not None and any(
+                row["Name"] == key.service.name for row in gateway.body.get("Services") or ()
+            )
         if key.kind is Kind.CATALOG:
             try:
                 node = await retried(lambda: consul.read_node(key.datacenter, key.node), clock)

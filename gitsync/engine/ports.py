@@ -94,7 +94,9 @@ class Consul(Protocol):
     async def external_nodes(self, datacenter: str, services: Mapping[str, str]) -> tuple[CatalogNode, ...]: ...
     async def read_node(self, datacenter: str, node: str) -> CatalogNode | None: ...
     async def register(self, wanted: Body, seen: CatalogNode | None, *, fence: Fence | None) -> None: ...
-    async def deregister(self, seen: CatalogNode, service_id: str, check_ids: Sequence[str], *, fence: Fence | None) -> None: ...
+    async def deregister(
+        self, seen: CatalogNode, service_id: str, check_ids: Sequence[str], *, fence: Fence | None
+    ) -> None: ...
     async def service_names(self) -> frozenset[str]: ...
     async def service_nodes(self, name: str) -> tuple[str, ...]: ...
     async def datacenters(self) -> tuple[str, ...]: ...
@@ -162,10 +164,11 @@ class Archive(Protocol):
 
 
 class Progress(Protocol):
-    """Somebody who watches a run."""
+    """Somebody who watches a run. step: what begins now, and how many parts it has (0: unknown). say: a sentence."""
 
     def step(self, name: str, total: int = 0) -> None: ...
     def advance(self, count: int = 1) -> None: ...
+    def say(self, message: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,9 +184,11 @@ class Clock:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """Everything a run talks to."""
+    """Everything a run talks to. hostname: what stands in a lock."""
 
     consul: Consul
     features: Features
     specs: Specs
+    archive: Archive
     clock: Clock
+    hostname: str

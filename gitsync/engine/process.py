@@ -12,7 +12,13 @@ from typing import Any
 def identity() -> dict[str, Any]:
     """Host, boot, pid namespace, pid and start time: together they never name two processes."""
     pid = os.getpid()
-    return {"host": socket.gethostname(), "boot_id": _boot(), "pid_namespace": _namespace(), "pid": pid, "process_start": _start(pid)}
+    return {
+        "host": socket.gethostname(),
+        "boot_id": _boot(),
+        "pid_namespace": _namespace(),
+        "pid": pid,
+        "process_start": _start(pid),
+    }
 
 
 def is_dead(record: Mapping[str, Any]) -> bool:

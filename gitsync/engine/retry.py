@@ -26,5 +26,3 @@ async def retried(call: Callable[[], Awaitable[T]], clock: Clock, *, before: Cal
             await clock.sleep(pause * (1 + clock.jitter() / 2))
     before()
     return await call()
-
-

@@ -98,7 +98,9 @@ def decide(
 ) -> Plan:
     """The plan for *desires* against *found*."""
     wanted = {
-        key: (desires.desired.services[key], rendered) for key, rendered in desires.rendered.items() if only is None or key in only
+        key: (desires.desired.services[key], rendered)
+        for key, rendered in desires.rendered.items()
+        if only is None or key in only
     }
     judged = judge(wanted, found, desires.context)
     return make_plan(desires.desired, desires.rendered, judged, found, owner=str(sync.owner), policy=policy, only=only)

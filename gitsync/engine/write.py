@@ -43,7 +43,15 @@ class Writer:
     """Writes the changes of one round under one lease, at most *width* at a time."""
 
     def __init__(
-        self, consul: Consul, lease: Lease, found: Found, *, datacenter: str, width: int, clock: Clock, progress: Progress
+        self,
+        consul: Consul,
+        lease: Lease,
+        found: Found,
+        *,
+        datacenter: str,
+        width: int,
+        clock: Clock,
+        progress: Progress,
     ) -> None:
         self._consul, self._lease, self._found = consul, lease, found
         self._datacenter, self._clock, self._progress = datacenter, clock, progress
@@ -140,7 +148,9 @@ class Writer:
         try:
             self._lease.check()
             self.written.writes += 1
-            outcome = await retried(lambda: self._consul.edit_gateway(gateway, edits), self._clock, before=self._lease.check)
+            outcome = await retried(
+                lambda: self._consul.edit_gateway(gateway, edits), self._clock, before=self._lease.check
+            )
         except Fenced:
             raise
         except GitsyncError as error:

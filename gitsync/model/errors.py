@@ -1,15 +1,16 @@
 """The error tree, by what the caller does about it.
 
-    GitsyncError
-    ├─ Invalid       what a person wrote is wrong           422, exit 3
-    ├─ Conflict      somebody else has it, or had it first  409, exit 4
-    │  ├─ StaleIndex   it changed between our read and our write: read again
-    │  ├─ Busy         its lock is held
-    │  └─ Fenced       our own lock is gone: stop writing
-    ├─ Rejected      Consul (or Git) refuses it             502, exit 5
-    │  └─ Forbidden    the token may not
-    └─ Unavailable   no answer, or none that counts         503, exit 6; the only one that is retried
-       └─ Unknown      it may or may not have taken effect: read it back
+GitsyncError
+├─ Invalid       what a person wrote is wrong           422, exit 3
+├─ Conflict      somebody else has it, or had it first  409, exit 4
+│  ├─ StaleIndex   it changed between our read and our write: read again
+│  ├─ Busy         its lock is held
+│  ├─ Fenced       our own lock is gone: stop writing
+│  └─ Suspended    a person stopped the sync: leave it alone until it is resumed
+├─ Rejected      Consul (or Git) refuses it             502, exit 5
+│  └─ Forbidden    the token may not
+└─ Unavailable   no answer, or none that counts         503, exit 6; the only one that is retried
+   └─ Unknown      it may or may not have taken effect: read it back
 """
 
 from __future__ import annotations
@@ -52,6 +53,10 @@ class Busy(Conflict):
 
 class Fenced(Conflict):
     """Our own session is gone, so nothing more may be written."""
+
+
+class Suspended(Conflict):
+    """The sync is suspended."""
 
 
 class Rejected(GitsyncError):

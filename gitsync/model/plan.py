@@ -108,6 +108,11 @@ class ServicePlan:
         """Its changes may be written: it is not held, refused, in conflict or only looked at."""
         return self.verdict in (Verdict.CREATE, Verdict.UPDATE, Verdict.DELETE)
 
+    @property
+    def pending(self) -> bool:
+        """Something of it is to be written: components, or our records of an unchanged service."""
+        return self.written or (self.records and self.verdict is Verdict.UNCHANGED)
+
 
 @dataclass(frozen=True, slots=True)
 class Hold:
@@ -141,4 +146,4 @@ class Plan:
     @property
     def empty(self) -> bool:
         """Nothing to write: neither components nor records."""
-        return not any(plan.written or plan.records for plan in self.services.values())
+        return not any(plan.pending for plan in self.services.values())

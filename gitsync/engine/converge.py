@@ -1,0 +1,258 @@
+"""Converge: write the difference of the locked services until there is none. An empty plan is the proof."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from gitsync.core.sight import Sight
+from gitsync.engine.ledger import applied, record_ops, removal_ops, restore_ops
+from gitsync.engine.observe import observe_again, still_there
+from gitsync.engine.ports import ComponentRow, Op, ServiceVersion
+from gitsync.engine.retry import retried
+from gitsync.engine.think import decide
+from gitsync.engine.work import Done, Work
+from gitsync.engine.write import Failed, Writer
+from gitsync.model.component import Component, Found, Ledger, Observed
+from gitsync.model.errors import Conflict, Fenced, Rejected
+from gitsync.model.features import Feature
+from gitsync.model.key import OWNER_MARK, ComponentKey, Kind, ServiceKey
+from gitsync.model.plan import Plan, Verdict
+from gitsync.model.run import Outcome
+
+ROUNDS = 5
+"""How often a service that somebody else keeps writing is planned anew before it is given up as contested."""
+
+
+async def converge(work: Work, locked: frozenset[ServiceKey]) -> None:
+    """Plan *locked* again now that nobody else of us writes them, write, and read back, until every one has an end.
+
+    The ends are in `work.done`. Raises Fenced when the lease is lost: nothing more may be written then.
+    """
+    found = await _observe(work, locked, work.found.ledgers)
+    plan = decide(work.desires, found, work.sync, work.policy, only=locked)
+    work.plans.update(plan.services)
+    idle = frozenset(key for key in locked if not plan.services[key].pending)
+    await _restore(work, idle)
+    left = locked - idle
+    refusals: dict[ServiceKey, Failed] = {}
+    lost: dict[ServiceKey, str] = {}
+    for _ in range(ROUNDS):
+        left -= await _finish_verified(work, left, plan, found)
+        left -= _stopped(work, left, plan)
+        if not left:
+            return
+        changes = [change for change in plan.changes() if change.key.service in left]
+        work.progress.step("write", len(changes))
+        writer = Writer(
+            work.world.consul,
+            work.lease,
+            found,
+            datacenter=work.world.features.datacenter,
+            width=work.sync.width,
+            clock=work.world.clock,
+            progress=work.progress,
+        )
+        written = await writer.write(changes)
+        work.writes += written.writes
+        lost = written.stale
+        refusals = {key: failed for key, failed in written.failed.items() if _may_pass(failed)}
+        for key, failed in written.failed.items():
+            if key not in refusals:
+                _fail(work, key, failed)
+        left -= written.failed.keys() - refusals.keys()
+        if refusals and not lost and refusals.keys() >= {change.key.service for change in changes}:
+            break  # nobody got any further, so nothing that stands in the way will go away
+        work.progress.step("verify")
+        found = await _observe(work, left, {**work.found.ledgers, **work.intents})
+        plan = decide(work.desires, found, work.sync, work.policy, only=left)
+    left -= await _finish_verified(work, left, plan, found)
+    left -= _stopped(work, left, plan)
+    for key in left:
+        if key in refusals:
+            _fail(work, key, refusals[key])
+        else:
+            work.done[key] = _contested(key, found, plan, lost.get(key, ""))
+
+
+def _may_pass(failed: Failed) -> bool:
+    """What refused it is another entry, which this run may still change."""
+    return isinstance(failed.error, Rejected) and failed.error.dependency
+
+
+def _fail(work: Work, key: ServiceKey, failed: Failed) -> None:
+    outcome = Outcome.CONFLICT if isinstance(failed.error, Conflict) else Outcome.FAILED
+    work.done[key] = Done(outcome, failed.step, str(failed.error), failed.error)
+
+
+async def _observe(work: Work, keys: frozenset[ServiceKey], ledgers: Mapping[ServiceKey, Ledger]) -> Found:
+    found = await observe_again(
+        work.world.consul,
+        work.world.clock,
+        work.found,
+        keys,
+        work.components_of(keys),
+        intentions=work.world.features.has(Feature.INTENTIONS_ENTRY),
+        owner=work.owner,
+        datacenter=work.world.features.datacenter,
+    )
+    return replace(found, ledgers=ledgers)
+
+
+def _stopped(work: Work, keys: frozenset[ServiceKey], plan: Plan) -> frozenset[ServiceKey]:
+    """Those of which the plan says now that nothing more of them may be written."""
+    ends = {Verdict.REFUSED: Outcome.REFUSED, Verdict.CONFLICT: Outcome.CONFLICT, Verdict.HELD: Outcome.HELD}
+    stopped = set()
+    for key in keys:
+        service = plan.services[key]
+        if service.verdict in ends:
+            stopped.add(key)
+            work.plans[key] = replace(work.plans[key], findings=service.findings)
+            work.done[key] = Done(ends[service.verdict], "plan", _why(service.findings))
+    return frozenset(stopped)
+
+
+def _why(findings: Iterable[object]) -> str:
+    return next((str(finding) for finding in reversed(list(findings))), "")
+
+
+async def _restore(work: Work, keys: frozenset[ServiceKey]) -> None:
+    """Give services of which there was nothing to write after all their ledger back."""
+    groups = [restore_ops(key, work.found.ledgers.get(key), session=work.lease.id) for key in sorted(keys)]
+    await send(work, groups)
+    ends = {Verdict.REFUSED: Outcome.REFUSED, Verdict.CONFLICT: Outcome.CONFLICT, Verdict.HELD: Outcome.HELD}
+    for key in keys:
+        service = work.plans[key]
+        outcome = ends.get(service.verdict, Outcome.UNCHANGED)
+        work.done[key] = Done(outcome, "" if outcome is Outcome.UNCHANGED else "plan", _why(service.findings))
+
+
+async def _finish_verified(work: Work, keys: frozenset[ServiceKey], plan: Plan, found: Found) -> frozenset[ServiceKey]:
+    """Write the records of the services whose plan is empty now; they are done."""
+    empty = sorted(key for key in keys if not plan.services[key].changes and plan.services[key].verdict in _FINE)
+    if not empty:
+        return frozenset()
+    work.progress.step("record", len(empty))
+    sight = Sight(found)
+    leaving = {key: _leaving(work, key) for key in empty}
+    there = await still_there(work.world.consul, work.world.clock, [each for keys in leaving.values() for each in keys])
+    groups: list[list[Op]] = []
+    versions: list[ServiceVersion] = []
+    rows: list[ComponentRow] = []
+    for key in empty:
+        # What the snapshot also shows was judged by the plan: it is somebody else's by now.
+        lingering = [each for each in leaving[key] if each in there and sight.observed(each) is None]
+        record = work.intents[key]
+        components = {component.key: component for component in work.desires.components(key)}
+        if plan.services[key].verdict is Verdict.DELETE:
+            if lingering:
+                work.done[key] = _lingers(key, lingering)
+                continue
+            groups.append(removal_ops(key, session=work.lease.id))
+            versions.append(_version(record, "deleted"))
+        else:
+            observed = {each: seen for each in components if (seen := sight.observed(each))}
+            record = applied(record, components.values(), lingering)
+            groups.append(
+                record_ops(
+                    record,
+                    components,
+                    observed,
+                    work.plans[key].findings,
+                    leaving=[each for each in leaving[key] if each not in lingering],
+                    session=work.lease.id,
+                    run=work.run,
+                    at=work.now,
+                )
+            )
+            versions.append(_version(record, "active"))
+            rows += _rows(record, components, observed)
+        changed = bool(work.plans[key].changes)
+        work.done[key] = Done(
+            Outcome.APPLIED if changed or plan.services[key].verdict is Verdict.DELETE else Outcome.UNCHANGED
+        )
+    await send(work, groups)
+    await work.world.archive.record_services(versions)
+    await work.world.archive.record_components(rows)
+    work.progress.advance(len(empty))
+    return frozenset(empty)
+
+
+_FINE = (Verdict.UNCHANGED, Verdict.DELETE, Verdict.UPDATE, Verdict.CREATE)
+
+
+def _leaving(work: Work, key: ServiceKey) -> list[ComponentKey]:
+    wanted = {component.key for component in work.desires.components(key)}
+    return [component.key for component in work.intents[key].components if component.key not in wanted]
+
+
+def _lingers(key: ServiceKey, lingering: list[ComponentKey]) -> Done:
+    message = (
+        f"{key} is kept in gitsync's records, because {lingering[0]} could not be read as gone: the token may not see it, or its "
+        "datacenter does not answer."
+    )
+    return Done(Outcome.FAILED, "verify", message, Rejected(message))
+
+
+def _contested(key: ServiceKey, found: Found, plan: Plan, lost: str) -> Done:
+    """Somebody else writes the same thing again and again; who, where its Meta tells."""
+    sight = Sight(found)
+    others = set()
+    for change in plan.services[key].changes:
+        seen = sight.observed(change.key)
+        meta = (seen.body.get("Meta") or {}) if seen and change.key.kind is not Kind.GATEWAY_ROW else {}
+        others.add(str(meta.get(OWNER_MARK) or meta.get("managed-by") or ""))
+    by = ", ".join(sorted(others - {""}))
+    what = ", ".join(str(change.key) for change in plan.services[key].changes)
+    message = (
+        f"contested: {what} was changed again after each of {ROUNDS} writes"
+        + (f", last by {by}" if by else "")
+        + f". {lost}".rstrip()
+    )
+    return Done(Outcome.CONFLICT, "verify", message, Conflict(message))
+
+
+async def send(work: Work, groups: list[list[Op]]) -> None:
+    """Write groups of operations that belong together, each guarded by `check-session`. Raises Fenced if the lock is gone."""
+    for batch in work.world.consul.batches(groups):
+        ops = [op for group in batch for op in group]
+        work.lease.check()
+        failures = await retried(
+            lambda ops=ops: work.world.consul.transact(ops), work.world.clock, before=work.lease.check
+        )  # type: ignore[misc]
+        if failures:
+            first = failures[0]
+            if "session" in first.what:
+                raise Fenced(f"our lock is gone ({ops[first.op_index].key}: {first.what}), so nothing more is written")
+            raise Rejected(f"{ops[first.op_index].key} cannot be written: {first.what}")
+
+
+def _version(record: Ledger, state: str) -> ServiceVersion:
+    return ServiceVersion(
+        record.accessor_id,
+        record.key,
+        record.version,
+        record.spec,
+        record.spec_hash,
+        state,
+        record.origin.path,
+        record.origin.commit,
+        record.owner,
+    )
+
+
+def _rows(
+    record: Ledger, components: Mapping[ComponentKey, Component], observed: Mapping[ComponentKey, Observed]
+) -> Iterable[ComponentRow]:
+    for ledger in record.components:
+        seen = observed.get(ledger.key)
+        if ledger.key in components:
+            yield ComponentRow(
+                record.accessor_id,
+                record.key,
+                str(ledger.key.kind),
+                ledger.key.at,
+                ledger.hash,
+                seen.create_index if seen else 0,
+                seen.modify_index if seen else 0,
+            )

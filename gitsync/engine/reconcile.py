@@ -1,0 +1,310 @@
+"""Reconcile: one run of one sync, from the commit to the verified state. The straight line, read top to bottom."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+
+from gitsync.engine.converge import converge
+from gitsync.engine.ledger import adoption_op, applying, deleting, submission_ops
+from gitsync.engine.lock import Claim, Locked, lock, make_way
+from gitsync.engine.look import Look, look
+from gitsync.engine.observe import read_ledgers
+from gitsync.engine.patience import Patience
+from gitsync.engine.ports import Lease, Op, Progress, World
+from gitsync.engine.process import identity
+from gitsync.engine.report import Steps, early_end, exceptions_of, report
+from gitsync.engine.retry import retried
+from gitsync.engine.think import Memory, policy_of
+from gitsync.engine.work import Done, Work, fingerprint
+from gitsync.model import kv
+from gitsync.model.component import Observed
+from gitsync.model.errors import Conflict, Fenced, GitsyncError, Rejected
+from gitsync.model.key import ServiceKey
+from gitsync.model.plan import Hold, ServicePlan, Verdict
+from gitsync.model.run import Outcome, RunReport
+from gitsync.model.sync import Options, Sync
+
+CLOSING_SECONDS = 5.0
+"""How long the end of a run may wait for Consul. What stays behind then ends with its session."""
+
+
+@dataclass(slots=True)
+class Mind:
+    """What one sync remembers from run to run. It saves work and noise; a new process starts without it."""
+
+    memory: Memory = field(default_factory=Memory)
+    patience: Patience = field(default_factory=Patience)
+    attempted: str = ""
+    trouble: str = ""
+    holds: tuple[Hold, ...] | None = None
+
+
+async def reconcile(world: World, sync: Sync, options: Options, mind: Mind, progress: Progress) -> RunReport:
+    """Make Consul what the revision wants, as far as that may be done; the report says what became of each service.
+
+    Raises nothing that gitsync knows: what ended the run early is in the report.
+    """
+    steps = Steps(world.clock, progress)
+    run = world.clock.new_id()
+    started = _now(world)
+    try:
+        seen = await look(world, sync, options, mind.memory, steps, to_write=True)
+        if options.expect and not seen.plan.digest.startswith(options.expect):
+            raise Conflict(
+                f"the plan is {seen.plan.digest[:12]} now, not {options.expect}: look at `gitsync plan {sync.name}` again."
+            )
+        await _own_records(world, sync, options, seen)
+    except GitsyncError as error:
+        ended = early_end(run, sync.name, options.trigger, started, _now(world), steps, error)
+        if str(error) != mind.trouble:  # told once, not every minute
+            await world.archive.begin_run(id=run, sync=sync.name, revision="", trigger=options.trigger, started=started)
+            await world.archive.finish_run(ended)
+        mind.trouble = str(error)
+        return ended
+    mind.trouble = ""
+
+    waiting = _waiting(world, seen, mind)
+    pending = {key for key, plan in seen.plan.services.items() if plan.pending} - waiting.keys()
+    new = seen.revision.sha not in (seen.applied, mind.attempted)
+    mind.attempted = seen.revision.sha
+    if not pending and not new:
+        await world.archive.touch(sync.name, revision=seen.revision.sha, checked=_now(world))
+        applied = await _advance(world, sync, seen, waiting, run)
+        await _holds(world, sync, seen, mind)
+        return report(
+            "",
+            seen,
+            waiting,
+            steps,
+            sync=sync.name,
+            trigger=options.trigger,
+            started=started,
+            finished=_now(world),
+            applied=applied,
+        )
+
+    await world.archive.begin_run(
+        id=run, sync=sync.name, revision=seen.revision.sha, trigger=options.trigger, started=started
+    )
+    done: dict[ServiceKey, Done] = dict(waiting)
+    error: GitsyncError | None = None
+    applied = seen.applied
+    plans = dict(seen.plan.services)
+    try:
+        if pending:
+            async with _lease(world, sync, run, steps) as lease:
+                work = Work(
+                    world,
+                    sync,
+                    policy_of(sync, options, seen.records.approvals),
+                    seen.desires,
+                    seen.found,
+                    lease,
+                    run,
+                    steps,
+                    plans=plans,
+                    done=done,
+                )
+                await _write_all(work, frozenset(pending))
+        _learn(world, seen, done, mind)
+        applied = await _advance(world, sync, seen, done, run)
+        await _holds(world, sync, seen, mind)
+    except GitsyncError as stopped:
+        error = stopped
+        for key in pending - done.keys():
+            done[key] = Done(Outcome.FAILED, steps.current, str(stopped), stopped)
+    except BaseException as stopped:
+        reason = Conflict(f"stopped in the middle ({type(stopped).__name__}); the next run goes on from here.")
+        ended = early_end(
+            run, sync.name, options.trigger, started, _now(world), steps, reason, revision=seen.revision.sha
+        )
+        await asyncio.shield(world.archive.finish_run(ended))
+        raise
+    ended = report(
+        run,
+        replace(seen, plan=replace(seen.plan, services=plans)),
+        done,
+        steps,
+        sync=sync.name,
+        trigger=options.trigger,
+        started=started,
+        finished=_now(world),
+        applied=applied,
+        error=error,
+    )
+    await world.archive.finish_run(ended)
+    return ended
+
+
+def _now(world: World) -> str:
+    return world.clock.now().isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+async def _own_records(world: World, sync: Sync, options: Options, seen: Look) -> None:
+    """Whose repository this is, and where the sync is held: written before anything that depends on it."""
+    ops = []
+    if seen.records.lineage != sync.lineage:
+        ops.append(
+            Op("cas", f"{kv.owner(sync.owner)}lineage", kv.lineage_json(sync.lineage), index=seen.records.lineage_index)
+        )
+    if options.rev:
+        pin = kv.Suspension(f"held at {seen.revision.sha[:12]} by sync --rev", pinned=seen.revision.sha)
+        ops.append(
+            Op("cas", f"{kv.owner(sync.owner)}suspended", kv.suspension_json(pin), index=seen.records.suspension_index)
+        )
+    if ops:
+        failures = await retried(lambda: world.consul.transact(ops), world.clock)
+        if failures:
+            raise Conflict(
+                f"{ops[failures[0].op_index].key} was changed by somebody else meanwhile: {failures[0].what}. Try again."
+            )
+
+
+def _waiting(world: World, seen: Look, mind: Mind) -> dict[ServiceKey, Done]:
+    """The services that Consul refused a moment ago, and of which nothing changed since."""
+    waiting = {}
+    now = world.clock.monotonic()
+    for key, plan in seen.plan.services.items():
+        if plan.pending and (why := mind.patience.waits(key, fingerprint(seen.desires, key), now)):
+            waiting[key] = Done(Outcome.FAILED, "waiting", why, Rejected(why))
+    return waiting
+
+
+def _learn(world: World, seen: Look, done: dict[ServiceKey, Done], mind: Mind) -> None:
+    for key, end in done.items():
+        if end.step == "waiting":
+            continue
+        if isinstance(end.error, Rejected):
+            mind.patience.refused(key, fingerprint(seen.desires, key), world.clock.monotonic(), end.message)
+        else:
+            mind.patience.fine(key)
+
+
+@asynccontextmanager
+async def _lease(world: World, sync: Sync, run: str, progress: Progress) -> AsyncIterator[Lease]:
+    """A session with its holder record. However the run ends, both go, unless Consul does not answer any more."""
+    progress.step("lock")
+    lease = await retried(lambda: world.consul.open_lease(f"svc-handler:{sync.name}"), world.clock)
+    holder = kv.holder(sync.owner, lease.id)
+    try:
+        record = {"run": run, "at": _now(world), **identity()}
+        await retried(lambda: world.consul.transact([Op("set", holder, kv.dump(record))]), world.clock)
+        yield lease
+    finally:
+        await asyncio.shield(_close(world, lease, holder, progress))
+
+
+async def _close(world: World, lease: Lease, holder: str, progress: Progress) -> None:
+    try:
+        async with asyncio.timeout(CLOSING_SECONDS):
+            await lease.destroy()
+            await world.consul.transact([Op("delete", holder)])
+    except (GitsyncError, TimeoutError) as error:
+        progress.say(f"the session {lease.id} stays behind and ends by itself: {error or 'no answer'}")
+
+
+async def _write_all(work: Work, pending: frozenset[ServiceKey]) -> None:
+    """Lock and converge; what was busy, or had moved, is tried once more at the end."""
+    locked = await _locked(work, pending)
+    again = await _make_way(work, locked)
+    if again:
+        second = await _locked(work, again)
+        locked.taken |= second.taken
+        locked.held = {key: session for key, session in locked.held.items() if key not in second.taken}
+    await converge(work, frozenset(locked.taken))
+
+    late = frozenset(locked.held.keys() | locked.stale.keys())
+    if late:
+        work.found = replace(work.found, ledgers=await read_ledgers(work.world.consul, work.world.clock))
+        last = await _locked(work, late)
+        await converge(work, frozenset(last.taken))
+        for key, session in last.held.items():
+            work.done[key] = Done(
+                Outcome.BUSY,
+                "lock",
+                f"{key} is locked by the session {session or 'of somebody else'}; tried again.",
+                None,
+            )
+        for key, why in last.stale.items():
+            work.done[key] = Done(
+                Outcome.BUSY, "lock", f"{why}: somebody else of the same owner is at work; tried again.", None
+            )
+        locked.refused |= last.refused
+    for key, refusal in locked.refused.items():
+        reason = refusal if isinstance(refusal, GitsyncError) else Rejected(str(refusal))
+        work.done[key] = Done(Outcome.FAILED, "lock", str(refusal), reason)
+
+
+async def _locked(work: Work, keys: frozenset[ServiceKey]) -> Locked:
+    """Take the locks, and write with each what is about to happen: the ledger first, before the first write of a service."""
+    work.progress.step("lock", len(keys))
+    claims = []
+    for key in sorted(keys):
+        plan, before = work.plans[key], work.found.ledgers.get(key)
+        new_id = f"svc_{work.world.clock.new_id()}"
+        if plan.verdict is Verdict.DELETE:
+            intent = deleting(key, before, _seen(plan), owner=work.owner, new_id=new_id)
+            ops = []
+        else:
+            wanted = work.desires.desired.services[key]
+            intent = applying(key, before, wanted, work.desires.components(key), owner=work.owner, new_id=new_id)
+            ops = [*submission_ops(intent), *adoption_op(plan, at=work.now)]
+        work.intents[key] = intent
+        claims.append(
+            Claim(key, (Op("cas", kv.ledger(key), kv.ledger_json(intent), index=before.index if before else 0), *ops))
+        )
+    locked = await lock(work.world.consul, work.lease, claims, hostname=work.world.hostname, clock=work.world.clock)
+    work.progress.advance(len(locked.taken))
+    return locked
+
+
+def _seen(plan: ServicePlan) -> list[Observed]:
+    return [Observed(change.key, change.before or {}, 0, change.index) for change in plan.changes]
+
+
+async def _make_way(work: Work, locked: Locked) -> frozenset[ServiceKey]:
+    """The held services whose holder is out of the way now."""
+    if not locked.held:
+        return frozenset()
+    remaining = await make_way(
+        work.world.consul,
+        work.sync.owner,
+        set(locked.held.values()),
+        ttl_seconds=work.sync.lock_ttl,
+        clock=work.world.clock,
+        say=work.progress.say,
+    )
+    return frozenset(key for key, session in locked.held.items() if session not in remaining)
+
+
+async def _advance(world: World, sync: Sync, seen: Look, done: dict[ServiceKey, Done], run: str) -> str:
+    """Write the applied revision once every service that could be is verified; the revision that holds now."""
+    if seen.trouble or any(
+        end.retryable or end.outcome is Outcome.BUSY or isinstance(end.error, Fenced) for end in done.values()
+    ):
+        return seen.applied
+    exceptions = exceptions_of(seen.plan, done, seen.desires.desired)
+    before = seen.records.applied
+    sha = seen.revision.sha
+    if before and before.revision == sha and dict(before.exceptions) == exceptions:
+        return sha
+    record = kv.Applied(sha, exceptions, run, _now(world))
+    op = Op("cas", f"{kv.owner(sync.owner)}revision", kv.applied_json(record), index=seen.records.applied_index)
+    failures = await retried(lambda: world.consul.transact([op]), world.clock)
+    if failures:
+        pair = await retried(lambda: world.consul.read_key(op.key), world.clock)
+        if pair is None or pair.value != op.value:
+            raise Conflict(
+                f"{op.key} was changed by another process of {sync.owner} meanwhile. Run only one, or let this one try again."
+            )
+    await world.specs.keep(sha)
+    return sha
+
+
+async def _holds(world: World, sync: Sync, seen: Look, mind: Mind) -> None:
+    if seen.plan.holds != mind.holds:
+        await world.archive.record_holds(sync.name, seen.plan.holds)
+        mind.holds = seen.plan.holds
