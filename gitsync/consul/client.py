@@ -10,10 +10,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
-import os
-import ssl
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +24,7 @@ from httpx_aiohttp import AiohttpTransport
 
 from gitsync import __version__
 from gitsync.consul.answer import Answer
+from gitsync.consul.credentials import Tls, checked
 from gitsync.consul.verdict import Refused, classify, lost
 from gitsync.model.errors import Invalid
 
@@ -46,16 +45,15 @@ class ConsulAddress:
     """Where Consul is and how to speak to it.
 
     url: `http(s)://host:port`, with a path if a proxy has one, `host:port` for http, or `unix:///path`. Files are PEM, and are
-    read again when they change. token: used where there is no token_file. timeout_seconds: of a whole request.
+    read again when they change. token: asked before every request, "" for none. timeout_seconds: of a whole request.
     """
 
     url: str
-    token_file: Path | None = None
+    token: Callable[[], str] | None = field(default=None, repr=False)
     ca_file: Path | None = None
     cert_file: Path | None = None
     key_file: Path | None = None
     timeout_seconds: float = 10.0
-    token: str | None = field(default=None, repr=False)
 
 
 class Client:
@@ -70,8 +68,8 @@ class Client:
         self.requests: Counter[tuple[str, str]] = Counter()
         self._pool = pool
         self._base, self._socket = _base_url(address.url)
-        self._tls = _Tls(address) if self._base.startswith("https:") else None
-        self._token = _Token(address)
+        tls = self._base.startswith("https:")
+        self._tls = Tls(address.ca_file, address.cert_file, address.key_file) if tls else None
         self._headers: tuple[str, httpx.Headers] | None = None
         self._url = functools.lru_cache(maxsize=1024)(self._parse)
         self._transport: AiohttpTransport | None = None
@@ -173,8 +171,9 @@ class Client:
         return {"timeout": {"connect": min(CONNECT_SECONDS, whole), "read": whole}}
 
     def _headers_now(self) -> httpx.Headers:
-        token = self._token.now()
+        token = self.address.token() if self.address.token else ""
         if self._headers is None or self._headers[0] != token:
+            checked(token, "consul.token")
             # identity: to compress a list of 10,000 entries costs Consul more than sending it.
             fields = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": f"gitsync/{__version__}"}
             self._headers = token, httpx.Headers(fields | ({"X-Consul-Token": token} if token else {}))
@@ -223,95 +222,3 @@ def _base_url(url: str) -> tuple[str, str]:
     if parts.username or parts.password:
         raise Invalid("consul.address holds a user or a password. Put Consul's token into a file, and consul.token_file.")
     return text, ""
-
-
-Stamp = tuple[int, int, int]
-
-
-def _stamp(path: Path) -> Stamp:
-    """What changes when a file does. A symlink that points elsewhere changes it too."""
-    state = os.stat(path)  # noqa: PTH116 (this is asked before every request, and Path.stat costs twice as much)
-    return state.st_mtime_ns, state.st_size, state.st_ino
-
-
-class _Token:
-    """Consul's token, read again when its file changes."""
-
-    def __init__(self, address: ConsulAddress) -> None:
-        self._file = address.token_file
-        self._value = _checked(address.token or "", "CONSUL_HTTP_TOKEN") if not address.token_file else ""
-        self._seen: Stamp | None = None
-
-    def now(self) -> str:
-        """The token, "" without one. Raises Invalid if its file was never readable."""
-        if self._file is None:
-            return self._value
-        try:
-            stamp = _stamp(self._file)
-            if stamp != self._seen:
-                self._value = _checked(self._file.read_text(), str(self._file))
-                self._seen = stamp
-        except (OSError, UnicodeDecodeError) as error:
-            # A rotation may take the file away for a moment: the last token stands until Consul refuses it.
-            if self._seen is None:
-                raise Invalid(f"consul.token_file {self._file} cannot be read: {error}. Create it, readable for gitsync.") from error
-        return self._value
-
-
-def _checked(text: str, where: str) -> str:
-    token = text.strip()
-    if not token.isascii() or any(not char.isprintable() or char.isspace() for char in token):
-        raise Invalid(f"{where} does not hold a token of Consul: it has characters that no token has.")
-    if where != "CONSUL_HTTP_TOKEN" and not token:
-        raise Invalid(f"{where} is empty. Without a token, leave consul.token_file out.")
-    return token
-
-
-class _Tls:
-    """The TLS context. Certificates that changed are taken for the next connection."""
-
-    def __init__(self, address: ConsulAddress) -> None:
-        self._address = address
-        self.context = self._make()
-        self._seen = self._stamps()
-
-    def refresh(self) -> None:
-        """Load again what changed. What cannot be loaded is left as it was: half a rotation must not end a daemon."""
-        stamps = self._stamps()
-        if stamps == self._seen or None in stamps:
-            return
-        try:
-            self._load(self.context)
-            self._seen = stamps
-        except Invalid:
-            return
-
-    def _files(self) -> tuple[Path, ...]:
-        address = self._address
-        return tuple(file for file in (address.ca_file, address.cert_file, address.key_file) if file)
-
-    def _stamps(self) -> tuple[Stamp | None, ...]:
-        out: list[Stamp | None] = []
-        for file in self._files():
-            try:
-                out.append(_stamp(file))
-            except OSError:
-                out.append(None)
-        return tuple(out)
-
-    def _make(self) -> ssl.SSLContext:
-        context = ssl.create_default_context() if self._address.ca_file is None else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        self._load(context)
-        return context
-
-    def _load(self, context: ssl.SSLContext) -> None:
-        address = self._address
-        try:
-            if address.ca_file:
-                context.load_verify_locations(cafile=address.ca_file)
-            if address.cert_file:
-                context.load_cert_chain(address.cert_file, address.key_file)
-        except (OSError, ssl.SSLError) as error:
-            files = ", ".join(map(str, self._files()))
-            raise Invalid(f"consul.ca_file, cert_file or key_file cannot be used ({files}): {error}. They must be PEM.") from error

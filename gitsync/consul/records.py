@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from gitsync.consul import txn
 from gitsync.consul.answer import Answer
@@ -30,36 +30,40 @@ class Pair:
     lock_index: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Op:
+class Op(Protocol):
     """One operation of a transaction on a key.
 
     verb: set, cas, delete, delete-cas, delete-tree, lock, unlock, check-session, check-index, check-not-exists, get, get-tree.
     index: of cas (0: only if it is absent), delete-cas and check-index. session: of lock, unlock and check-session.
     """
 
-    verb: str
-    key: str
-    value: bytes = b""
-    index: int = 0
-    session: str = ""
-
     @property
-    def body(self) -> dict[str, Any]:
-        """The operation as /v1/txn takes it."""
-        fields: dict[str, Any] = {"Verb": self.verb, "Key": self.key}
-        if self.verb in ("set", "cas", "lock"):
-            fields["Value"] = base64.b64encode(self.value).decode()
-        if self.verb in ("cas", "delete-cas", "check-index"):
-            fields["Index"] = self.index
-        if self.session:
-            fields["Session"] = self.session
-        return {"KV": fields}
-
+    def verb(self) -> str: ...
     @property
-    def size(self) -> int:
-        """Bytes that it takes in a transaction, with the comma."""
-        return len(encoded(self.body)) + 1
+    def key(self) -> str: ...
+    @property
+    def value(self) -> bytes: ...
+    @property
+    def index(self) -> int: ...
+    @property
+    def session(self) -> str: ...
+
+
+def body_of(op: Op) -> dict[str, Any]:
+    """The operation as /v1/txn takes it."""
+    fields: dict[str, Any] = {"Verb": op.verb, "Key": op.key}
+    if op.verb in ("set", "cas", "lock"):
+        fields["Value"] = base64.b64encode(op.value).decode()
+    if op.verb in ("cas", "delete-cas", "check-index"):
+        fields["Index"] = op.index
+    if op.session:
+        fields["Session"] = op.session
+    return {"KV": fields}
+
+
+def _size(op: Op) -> int:
+    """Bytes that it takes in a transaction, with the comma."""
+    return len(encoded(body_of(op))) + 1
 
 
 class Records:
@@ -112,17 +116,15 @@ class Records:
     async def transact(self, ops: Sequence[Op]) -> tuple[Failure, ...]:
         """Do all of *ops* or none. () if they were done, else what stood in the way, by position; nothing was changed then.
 
-        At most 64 operations and 512 KiB (`batches`). Raises Fenced if a session check failed, Forbidden, Refused, Unknown.
+        At most 64 operations and 512 KiB (`batches`). What the token may not do is a failure (`denied`). Raises Fenced if a
+        session check failed, TokenGone, Refused, Unknown.
         """
-        return (await self.outcome(ops)).failures
-
-    async def outcome(self, ops: Sequence[Op]) -> txn.Outcome:
-        """`transact`, with the results: for every key that was written its indexes."""
         if not ops:
-            return txn.Outcome()
+            return ()
         write = any(op.verb not in READS for op in ops)
         keys = ops[0].key if len(ops) == 1 else f"{ops[0].key} and {len(ops) - 1} more"
-        return await txn.run(self._client, [op.body for op in ops], write=write, what=f"KV transaction on {keys}")
+        outcome = await txn.run(self._client, [body_of(op) for op in ops], write=write, what=f"KV transaction on {keys}")
+        return outcome.failures
 
     @staticmethod
     def _whole(answer: Answer, what: str) -> None:
@@ -130,31 +132,26 @@ class Records:
             raise Forbidden(f"{what}: Consul left out what the token may not see. The token needs `key_prefix` read on all of it.")
 
 
-T = TypeVar("T")
+O = TypeVar("O", bound=Op)  # noqa: E741
 
 
-def packed(groups: Iterable[tuple[T, Sequence[Op]]]) -> list[list[tuple[T, Sequence[Op]]]]:
-    """*groups*, each with what it is for, in order, in as few transactions as their limits allow.
+def batches(groups: Sequence[Sequence[O]]) -> list[list[Sequence[O]]]:
+    """*groups*, in order, in as few transactions as their limits allow: at most 64 operations and 512 KiB.
 
     The operations of a group stay together. A group that is too large by itself stands alone, so that Consul's refusal is its own.
     """
-    out: list[list[tuple[T, Sequence[Op]]]] = []
+    out: list[list[Sequence[O]]] = []
     count = size = 0
-    for purpose, ops in groups:
+    for ops in groups:
         if not ops:
             continue
-        more, bytes_more = len(ops), sum(op.size for op in ops)
+        more, bytes_more = len(ops), sum(map(_size, ops))
         if not out or count + more > MOST_OPERATIONS or size + bytes_more > MOST_BYTES:
             out.append([])
             count, size = 0, 2  # the brackets of the list
-        out[-1].append((purpose, ops))
+        out[-1].append(ops)
         count, size = count + more, size + bytes_more
     return out
-
-
-def batches(groups: Sequence[Sequence[Op]]) -> list[tuple[Op, ...]]:
-    """The transactions that *groups* make: each at most 64 operations and 512 KiB, no group torn apart."""
-    return [tuple(op for _, ops in batch for op in ops) for batch in packed((None, ops) for ops in groups)]
 
 
 def _must_be_folder(prefix: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +33,11 @@ class Failure:
         return "doesn't exist" in self.what
 
     @property
+    def denied(self) -> bool:
+        """The token may not do it."""
+        return "permission denied" in self.what.lower()
+
+    @property
     def held(self) -> bool:
         """It is a lock that somebody else has, or had until a moment ago."""
         return "lock is already held" in self.what or "due to lock delay" in self.what
@@ -40,7 +45,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a transaction answered: the results if it happened, else the failures. filtered: some results were left out."""
+    """What a transaction answered: the results if it happened, else the failures."""
 
     results: tuple[Mapping[str, Any], ...] = ()
     failures: tuple[Failure, ...] = ()
@@ -51,7 +56,8 @@ async def run(
 ) -> Outcome:
     """Send one transaction. Results of gets that the token may not see are left out by Consul, so they do not match *operations*.
 
-    Raises Fenced if a session check failed, Forbidden, Refused for what no retry helps, Unknown if it may have happened.
+    What conflicts and what the token may not do are failures, each at its position: the rest may be sent again without them.
+    Raises Fenced if a session check failed, TokenGone, Refused for what no retry helps, Unknown if it may have happened.
     Source: Consul HTTP API, PUT /v1/txn.
     """
     body = encoded(operations)
@@ -68,16 +74,27 @@ async def run(
         said = answer.json()
         results = tuple(said.get("Results") or ())
         failures = tuple(Failure(each["OpIndex"], each["What"]) for each in said.get("Errors") or ())
-    except Exception as error:  # whatever it was, it was not Consul that said it
-        raise unclear(f"{what}: {answer.status} {answer.text[:80]!r} is no answer to a transaction", write=write) from error
+    except Exception as strange:  # whatever it was, it was not Consul that said it
+        raise unclear(f"{what}: {answer.status} {answer.text[:80]!r} is no answer to a transaction", write=write) from strange
     if answer.status == 200 and not failures:
         return Outcome(results=results)
     if not failures:
         raise unclear(f"{what}: Consul answers {answer.status}: {answer.text}", write=write)
     for failure in failures:
-        if error := _final(failure, what):
+        error = _final(failure, what)
+        if error:
             raise error
     return Outcome(failures=failures)
+
+
+def denial(failures: Iterable[Failure], what: str) -> Forbidden | None:
+    """The error that the first denied operation is, None if nothing was denied."""
+    for failure in failures:
+        if failure.denied:
+            return Forbidden(
+                f"{what}: {failure.what}. The token needs more rights; see docs/operations on what gitsync's token must be allowed."
+            )
+    return None
 
 
 def _final(failure: Failure, what: str) -> Rejected | Fenced | None:
@@ -88,8 +105,6 @@ def _final(failure: Failure, what: str) -> Rejected | Fenced | None:
         return Fenced(f"{said}. The session is gone: nothing more is written in this run.")
     if "acl not found" in text:
         return TokenGone(f"{said}. The token is expired or revoked.")
-    if "permission denied" in text:
-        return Forbidden(f"{said}. The token needs more rights; see docs/operations on what gitsync's token must be allowed.")
-    if any(part in text for part in CONFLICTS):
+    if failure.denied or any(part in text for part in CONFLICTS):
         return None
     return Refused(said)

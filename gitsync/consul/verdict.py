@@ -140,7 +140,7 @@ def classify(outcome: Answer | BaseException, *, write: bool, what: str = "") ->
     """
     if isinstance(outcome, BaseException):
         raise lost(outcome, write=write, what=what) from outcome
-    if outcome.status == 200 or outcome.status == 409 or (outcome.status == 404 and not write):
+    if outcome.status in {200, 409} or (outcome.status == 404 and not write):
         return outcome
     raise refusal(outcome, write=write, what=what)
 

@@ -18,6 +18,7 @@ class Standing(StrEnum):
     OURS = "ours"
     FREE = "free"  # carries nobody's mark: adoption may take it
     RELEASED = "released"  # its owner gave it up: anybody else may take it
+    GIVEN_UP = "given up"  # we gave it up ourselves: never taken back unless a person names it
     FOREIGN = "foreign"  # somebody else's: only `adopt --from` takes it
 
 
@@ -47,6 +48,8 @@ class Adoption:
                 return named
             case Standing.RELEASED:
                 return True
+            case Standing.GIVEN_UP:
+                return service in self.names
             case Standing.FOREIGN:
                 return named and bool(self.take_from) and claim.by == self.take_from
         return False
@@ -67,8 +70,7 @@ def _marked(meta: Mapping[str, str], *, ledger: Ledger | None, key: ComponentKey
     mark = meta.get(OWNER_MARK, "")
     if mark.startswith(RELEASED_PREFIX):
         former = mark.removeprefix(RELEASED_PREFIX)
-        # Its former owner never takes it back by itself: to it, it is as good as unmarked.
-        return Claim(Standing.FREE if former == owner else Standing.RELEASED, former)
+        return Claim(Standing.GIVEN_UP if former == owner else Standing.RELEASED, former)
     if mark:
         return Claim(Standing.FOREIGN, mark)
     if source := meta.get(EXTERNAL_SOURCE, ""):
@@ -87,7 +89,7 @@ def _row(key: ComponentKey, seen: Observed, *, ledger: Ledger | None, owner: str
     if recorded is None:
         return Claim(Standing.FREE)
     if ledger.state == "released":
-        return Claim(Standing.FREE if ledger.owner == owner else Standing.RELEASED, ledger.owner)
+        return Claim(Standing.GIVEN_UP if ledger.owner == owner else Standing.RELEASED, ledger.owner)
     if ledger.owner != owner:
         return Claim(Standing.FOREIGN, ledger.owner)
     if recorded.state == "written" or recorded.hash == content_hash(Kind.GATEWAY_ROW, seen.body):

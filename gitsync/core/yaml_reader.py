@@ -14,7 +14,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
-from yaml._yaml import CParser
+from yaml.parser import Parser
+from yaml.reader import Reader
+from yaml.scanner import Scanner
+
+try:
+    from yaml._yaml import CParser
+except ImportError:  # PyYAML without libyaml: ten times slower, and the same events
+    CParser = None
 
 FILE_BYTES = 1_048_576
 DEPTH = 20
@@ -193,8 +200,17 @@ class _Whole:
     height: int
 
 
+class _PurePython(Reader, Scanner, Parser):
+    """PyYAML's own parser, for events only."""
+
+    def __init__(self, text: str) -> None:
+        Reader.__init__(self, text)
+        Scanner.__init__(self)
+        Parser.__init__(self)
+
+
 def _documents(text: str) -> Iterator[Node]:
-    parser: Any = CParser(text)
+    parser: Any = CParser(text) if CParser else _PurePython(text)
     try:
         nodes = 0
         while True:

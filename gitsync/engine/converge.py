@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 
 from gitsync.core.sight import Sight
 from gitsync.engine.ledger import applied, record_ops, removal_ops, restore_ops
@@ -217,9 +218,7 @@ async def send(work: Work, groups: list[list[Op]]) -> None:
     for batch in work.world.consul.batches(groups):
         ops = [op for group in batch for op in group]
         work.lease.check()
-        failures = await retried(
-            lambda ops=ops: work.world.consul.transact(ops), work.world.clock, before=work.lease.check
-        )  # type: ignore[misc]
+        failures = await retried(partial(work.world.consul.transact, ops), work.world.clock, before=work.lease.check)
         if failures:
             first = failures[0]
             if "session" in first.what:

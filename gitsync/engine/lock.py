@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from gitsync.engine.ports import Clock, Consul, Lease, Op
@@ -77,12 +78,12 @@ async def _batch(
         elif "invalid session" in failure.what:
             raise Fenced(f"the session {lease.id} is gone: {failure.what}")
         elif op.verb == "lock":
-            pair = await retried(lambda key=op.key: consul.read_key(key), clock)  # type: ignore[misc]
+            pair = await retried(partial(consul.read_key, op.key), clock)
             result.held[key] = pair.session if pair else ""
         else:
             # Our own transaction may have been applied although its answer was lost: then the ledger already says what we want.
-            pair = await retried(lambda key=op.key: consul.read_key(key), clock)  # type: ignore[misc]
-            held = await retried(lambda key=kv.lock(key): consul.read_key(key), clock)  # type: ignore[misc]
+            pair = await retried(partial(consul.read_key, op.key), clock)
+            held = await retried(partial(consul.read_key, kv.lock(key)), clock)
             if pair and pair.value == op.value and held and held.session == lease.id:
                 result.taken.add(key)
             else:
@@ -119,7 +120,7 @@ async def make_way(
     """
     remaining: dict[str, Predecessor] = {}
     for session in sorted(sessions - {""}):
-        pair = await retried(lambda session=session: consul.read_key(kv.holder(owner, session)), clock)  # type: ignore[misc]
+        pair = await retried(partial(consul.read_key, kv.holder(owner, session)), clock)
         record = _record(pair.value) if pair else None
         holder = Predecessor(session, record)
         if record is None:
@@ -127,11 +128,11 @@ async def make_way(
             continue
         if is_dead(record):
             say(f"{holder} is dead: taking over its locks")
-            await retried(lambda session=session: consul.destroy_session(session), clock)  # type: ignore[misc]
+            await retried(partial(consul.destroy_session, session), clock)
         elif not await _waited(consul, holder, ttl_seconds, clock, say):
             remaining[session] = holder
             continue
-        await retried(lambda session=session: consul.transact([Op("delete", kv.holder(owner, session))]), clock)  # type: ignore[misc]
+        await retried(partial(consul.transact, [Op("delete", kv.holder(owner, session))]), clock)
     return remaining
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeVar
 
 from gitsync.engine.ports import Clock, Consul
@@ -55,9 +56,9 @@ async def observe_entries(consul: Consul, clock: Clock, *, intentions: bool) -> 
     """All config entries and the names in the catalog, one list a kind, in parallel."""
     kinds = [kind for kind in ENTRY_KINDS if kind is not Kind.INTENTIONS or intentions] + [Kind.GATEWAY_ROW]
     listings, names, datacenters = await asyncio.gather(
-        asyncio.gather(*(_ask(lambda kind=kind: consul.list_entries(kind), clock) for kind in kinds)),  # type: ignore[misc]
-        _ask(consul.service_names, clock),
-        _ask(consul.datacenters, clock),
+        asyncio.gather(*(retried(partial(consul.list_entries, kind), clock) for kind in kinds)),
+        retried(consul.service_names, clock),
+        retried(consul.datacenters, clock),
     )
     by_kind: dict[Kind, Listing] = dict(zip(kinds, listings, strict=True))
     gateways = by_kind.pop(Kind.GATEWAY_ROW)
@@ -70,10 +71,6 @@ async def observe_entries(consul: Consul, clock: Clock, *, intentions: bool) -> 
             str(kind) for kind, listing in [*by_kind.items(), (Kind.GATEWAY_ROW, gateways)] if listing.filtered
         ),
     )
-
-
-async def _ask(call: Callable[[], Awaitable[T]], clock: Clock) -> T:
-    return await retried(call, clock)
 
 
 async def observe_catalog(
@@ -96,10 +93,7 @@ async def observe_catalog(
         if key.datacenter in found.datacenters or key.datacenter == datacenter:
             places[key.datacenter][key.node] = key.service.name
     lists = await asyncio.gather(
-        *(
-            _ask(lambda place=place, names=names: consul.external_nodes(place, names), clock)
-            for place, names in sorted(places.items())
-        )  # type: ignore[misc]
+        *(retried(partial(consul.external_nodes, place, names), clock) for place, names in sorted(places.items()))
     )
     nodes = {(node.datacenter, node.node): node for listed in lists for node in listed}
     own: dict[str, set[str]] = defaultdict(set)
@@ -108,7 +102,7 @@ async def observe_catalog(
             for service in node.services:
                 own[service.name].add(node.node)
     names = sorted(set(shadowable) & found.services)
-    carriers = await asyncio.gather(*(_ask(lambda name=name: consul.service_nodes(name), clock) for name in names))  # type: ignore[misc]
+    carriers = await asyncio.gather(*(retried(partial(consul.service_nodes, name), clock) for name in names))
     shadows = {
         name: strangers
         for name, carrying in zip(names, carriers, strict=True)
@@ -151,13 +145,9 @@ async def observe_again(
     gateways = sorted({key.at for key in wanted if key.kind is Kind.GATEWAY_ROW})
     nodes = sorted({(key.datacenter, key.node) for key in wanted if key.kind is Kind.CATALOG})
     entries, rows, places = await asyncio.gather(
-        asyncio.gather(
-            *(_ask(lambda kind=kind, name=name: consul.read_entry(kind, name), clock) for kind, name in names)
-        ),  # type: ignore[misc]
-        asyncio.gather(
-            *(_ask(lambda name=name: consul.read_entry(Kind.GATEWAY_ROW, name), clock) for name in gateways)
-        ),  # type: ignore[misc]
-        asyncio.gather(*(_ask(lambda at=at: consul.read_node(*at), clock) for at in nodes)),  # type: ignore[misc]
+        asyncio.gather(*(retried(partial(consul.read_entry, kind, name), clock) for kind, name in names)),
+        asyncio.gather(*(retried(partial(consul.read_entry, Kind.GATEWAY_ROW, name), clock) for name in gateways)),
+        asyncio.gather(*(retried(partial(consul.read_node, *at), clock) for at in nodes)),
     )
     return replace(
         found,

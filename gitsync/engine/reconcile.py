@@ -15,7 +15,7 @@ from gitsync.engine.observe import read_ledgers
 from gitsync.engine.patience import Patience
 from gitsync.engine.ports import Lease, Op, Progress, World
 from gitsync.engine.process import identity
-from gitsync.engine.report import Steps, early_end, exceptions_of, report
+from gitsync.engine.report import Head, Steps, early_end, exceptions_of, report
 from gitsync.engine.retry import retried
 from gitsync.engine.think import Memory, policy_of
 from gitsync.engine.work import Done, Work, fingerprint
@@ -48,94 +48,62 @@ async def reconcile(world: World, sync: Sync, options: Options, mind: Mind, prog
     Raises nothing that gitsync knows: what ended the run early is in the report.
     """
     steps = Steps(world.clock, progress)
-    run = world.clock.new_id()
-    started = _now(world)
+    head = Head(world.clock.new_id(), sync.name, options.trigger, _now(world))
+    archive = world.archive
     try:
         seen = await look(world, sync, options, mind.memory, steps, to_write=True)
         if options.expect and not seen.plan.digest.startswith(options.expect):
             raise Conflict(
-                f"the plan is {seen.plan.digest[:12]} now, not {options.expect}: look at `gitsync plan {sync.name}` again."
+                f"the plan is {seen.plan.digest[:12]} now, not {options.expect}. Look at `gitsync plan {sync.name}` again."
             )
         await _own_records(world, sync, options, seen)
     except GitsyncError as error:
-        ended = early_end(run, sync.name, options.trigger, started, _now(world), steps, error)
+        ended = early_end(head, steps, error, finished=_now(world))
         if str(error) != mind.trouble:  # told once, not every minute
-            await world.archive.begin_run(id=run, sync=sync.name, revision="", trigger=options.trigger, started=started)
-            await world.archive.finish_run(ended)
+            await archive.begin_run(
+                run=head.run, sync=sync.name, revision="", trigger=head.trigger, started=head.started
+            )
+            await archive.finish_run(ended)
         mind.trouble = str(error)
         return ended
     mind.trouble = ""
 
-    waiting = _waiting(world, seen, mind)
-    pending = {key for key, plan in seen.plan.services.items() if plan.pending} - waiting.keys()
-    new = seen.revision.sha not in (seen.applied, mind.attempted)
-    mind.attempted = seen.revision.sha
-    if not pending and not new:
-        await world.archive.touch(sync.name, revision=seen.revision.sha, checked=_now(world))
-        applied = await _advance(world, sync, seen, waiting, run)
-        await _holds(world, sync, seen, mind)
-        return report(
-            "",
-            seen,
-            waiting,
-            steps,
-            sync=sync.name,
-            trigger=options.trigger,
-            started=started,
-            finished=_now(world),
-            applied=applied,
-        )
-
-    await world.archive.begin_run(
-        id=run, sync=sync.name, revision=seen.revision.sha, trigger=options.trigger, started=started
-    )
-    done: dict[ServiceKey, Done] = dict(waiting)
-    error: GitsyncError | None = None
-    applied = seen.applied
+    done = _waiting(world, seen, mind)
+    pending = frozenset(key for key, plan in seen.plan.services.items() if plan.pending and key not in done)
+    sha = seen.revision.sha
+    new = sha not in (seen.applied, mind.attempted)
+    mind.attempted = sha
+    if pending or new:
+        await archive.begin_run(run=head.run, sync=sync.name, revision=sha, trigger=head.trigger, started=head.started)
+    else:
+        await archive.touch(sync.name, revision=sha, checked=_now(world))
+        head = replace(head, run="")
     plans = dict(seen.plan.services)
+    applied = seen.applied
+    trouble: GitsyncError | None = None
     try:
         if pending:
-            async with _lease(world, sync, run, steps) as lease:
-                work = Work(
-                    world,
-                    sync,
-                    policy_of(sync, options, seen.records.approvals),
-                    seen.desires,
-                    seen.found,
-                    lease,
-                    run,
-                    steps,
-                    plans=plans,
-                    done=done,
+            policy = policy_of(sync, options, seen.records.approvals)
+            async with _lease(world, sync, head.run, steps) as lease:
+                await _write_all(
+                    Work(world, sync, policy, seen.desires, seen.found, lease, head.run, steps, plans=plans, done=done),
+                    pending,
                 )
-                await _write_all(work, frozenset(pending))
-        _learn(world, seen, done, mind)
-        applied = await _advance(world, sync, seen, done, run)
+            _learn(world, seen, done, mind)
+        applied = await _advance(world, sync, seen, done, head.run)
         await _holds(world, sync, seen, mind)
     except GitsyncError as stopped:
-        error = stopped
-        for key in pending - done.keys():
-            done[key] = Done(Outcome.FAILED, steps.current, str(stopped), stopped)
+        trouble = stopped
+        done.update({key: Done(Outcome.FAILED, steps.current, str(stopped), stopped) for key in pending - done.keys()})
     except BaseException as stopped:
-        reason = Conflict(f"stopped in the middle ({type(stopped).__name__}); the next run goes on from here.")
-        ended = early_end(
-            run, sync.name, options.trigger, started, _now(world), steps, reason, revision=seen.revision.sha
-        )
-        await asyncio.shield(world.archive.finish_run(ended))
+        if head.run:
+            reason = Conflict(f"stopped in the middle ({type(stopped).__name__}). The next run goes on from here.")
+            await asyncio.shield(archive.finish_run(early_end(head, steps, reason, finished=_now(world), revision=sha)))
         raise
-    ended = report(
-        run,
-        replace(seen, plan=replace(seen.plan, services=plans)),
-        done,
-        steps,
-        sync=sync.name,
-        trigger=options.trigger,
-        started=started,
-        finished=_now(world),
-        applied=applied,
-        error=error,
-    )
-    await world.archive.finish_run(ended)
+    seen = replace(seen, plan=replace(seen.plan, services=plans))
+    ended = report(head, seen, done, steps, finished=_now(world), applied=applied, error=trouble)
+    if head.run:
+        await archive.finish_run(ended)
     return ended
 
 
@@ -203,7 +171,7 @@ async def _close(world: World, lease: Lease, holder: str, progress: Progress) ->
             await lease.destroy()
             await world.consul.transact([Op("delete", holder)])
     except (GitsyncError, TimeoutError) as error:
-        progress.say(f"the session {lease.id} stays behind and ends by itself: {error or 'no answer'}")
+        progress.say(f"the session {lease.id} stays behind and ends by itself: {str(error) or 'no answer'}")
 
 
 async def _write_all(work: Work, pending: frozenset[ServiceKey]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from gitsync.engine.look import Look
 from gitsync.engine.ports import Clock, Progress
@@ -72,15 +73,22 @@ def exceptions_of(plan: Plan, done: Mapping[ServiceKey, Done], desired: Desired)
     return dict(sorted(result.items()))
 
 
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Which run it is. started: ISO 8601, UTC."""
+
+    run: str
+    sync: str
+    trigger: str
+    started: str
+
+
 def report(
-    run: str,
+    head: Head,
     seen: Look,
     done: Mapping[ServiceKey, Done],
     steps: Steps,
     *,
-    sync: str,
-    trigger: str,
-    started: str,
     finished: str,
     applied: str,
     error: GitsyncError | None = None,
@@ -110,12 +118,12 @@ def report(
     unread = bool(seen.desires.desired.unreadable) or trouble is not None
     outcome = run_outcome(counts.elements(), unread=unread)
     return RunReport(
-        id=run,
-        sync=sync,
+        id=head.run,
+        sync=head.sync,
         revision=seen.revision.sha,
         applied_revision=applied,
-        trigger=trigger,
-        started=started,
+        trigger=head.trigger,
+        started=head.started,
         finished=finished,
         outcome=RunOutcome.FAILED if error else outcome,
         plan_digest=seen.plan.digest,
@@ -129,25 +137,15 @@ def report(
     )
 
 
-def early_end(
-    run: str,
-    sync: str,
-    trigger: str,
-    started: str,
-    finished: str,
-    steps: Steps,
-    error: GitsyncError,
-    *,
-    revision: str = "",
-) -> RunReport:
+def early_end(head: Head, steps: Steps, error: GitsyncError, *, finished: str, revision: str = "") -> RunReport:
     """The report of a run that ended before it had anything to say of services."""
     return RunReport(
-        id=run,
-        sync=sync,
+        id=head.run,
+        sync=head.sync,
         revision=revision,
         applied_revision="",
-        trigger=trigger,
-        started=started,
+        trigger=head.trigger,
+        started=head.started,
         finished=finished,
         outcome=RunOutcome.FAILED,
         steps=steps.timings(),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
@@ -72,7 +73,7 @@ class Writer:
 
     async def _all(self, writes: Iterable[Coroutine[Any, Any, None]]) -> None:
         """Run them together; a lost lease stops every one of them."""
-        async with _fenced_group() as group:
+        async with _together() as group:
             for write in writes:
                 group.create_task(write)
 
@@ -158,8 +159,8 @@ class Writer:
                 self.written.failed[change.key.service] = Failed(step, error)
             return
         for name, refusal in outcome.refused.items():
-            error = refusal if isinstance(refusal, GitsyncError) else GitsyncError(str(refusal))
-            self.written.failed[by_name[name].key.service] = Failed(step, error)
+            reason = refusal if isinstance(refusal, GitsyncError) else GitsyncError(str(refusal))
+            self.written.failed[by_name[name].key.service] = Failed(step, reason)
         for name in outcome.contested:
             self.written.stale[by_name[name].key.service] = f"the row {name} of {gateway} was changed by somebody else"
         self._progress.advance(len(changes))
@@ -169,17 +170,11 @@ def _checks(node: CatalogNode, service: str) -> tuple[str, ...]:
     return tuple(check.id for check in node.checks if check.service_id == service)
 
 
-class _fenced_group:  # noqa: N801 - used as a context manager only
+@asynccontextmanager
+async def _together() -> AsyncIterator[asyncio.TaskGroup]:
     """A TaskGroup whose first error is raised as it is, not wrapped in a group."""
-
-    def __init__(self) -> None:
-        self._group = asyncio.TaskGroup()
-
-    async def __aenter__(self) -> asyncio.TaskGroup:
-        return await self._group.__aenter__()
-
-    async def __aexit__(self, *reason: Any) -> None:
-        try:
-            await self._group.__aexit__(*reason)
-        except BaseExceptionGroup as several:
-            raise several.exceptions[0] from None
+    try:
+        async with asyncio.TaskGroup() as group:
+            yield group
+    except BaseExceptionGroup as several:
+        raise several.exceptions[0] from None

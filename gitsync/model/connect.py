@@ -20,9 +20,9 @@ from gitsync.model.grammar import (
     Source,
     Statuses,
     SubsetName,
-    Text,
     UrlPath,
     Weight,
+    Word,
     one_of,
     shown,
     whole,
@@ -84,9 +84,9 @@ class HeaderMatch(Part):
 
     name: HeaderName = Field(description="Name of the header.")
     present: bool = Field(False, description="It has to be there.")
-    exact: Text | None = Field(None, description="Its whole value.")
-    prefix: Text | None = Field(None, description="What its value begins with.")
-    suffix: Text | None = Field(None, description="What its value ends with.")
+    exact: Word | None = Field(None, description="Its whole value.")
+    prefix: Word | None = Field(None, description="What its value begins with.")
+    suffix: Word | None = Field(None, description="What its value ends with.")
     regex: Regex | None = Field(None, description="RE2 that its whole value matches.")
     invert: bool = Field(False, description="Match requests for which this is not so.")
 
@@ -99,9 +99,9 @@ class HeaderMatch(Part):
 class QueryMatch(Part):
     """One query parameter of a request."""
 
-    name: Annotated[Text, Field(min_length=1)] = Field(description="Name of the parameter.")
+    name: Word = Field(description="Name of the parameter.")
     present: bool = Field(False, description="It has to be there.")
-    exact: Text | None = Field(None, description="Its whole value.")
+    exact: Word | None = Field(None, description="Its whole value.")
     regex: Regex | None = Field(None, description="RE2 that its whole value matches.")
 
     @model_validator(mode="after")
@@ -273,9 +273,8 @@ class Connect(Part):
         if protocol in HTTP_LIKE:
             return self
         needing: list[tuple[str, Path]] = [(name, (name,)) for name in given(self, "router", "splitter")]
-        for position, intention in enumerate(self.intentions or ()):
-            if intention.permissions:
-                needing.append(("intentions with permissions", ("intentions", position)))
+        if any(intention.permissions for intention in self.intentions or ()):
+            needing.append(("intentions with permissions", ("intentions",)))
         if needing:
             raise wrong(
                 f"{needing[0][0]} needs an http-like protocol, and this service's is {protocol}",

@@ -65,7 +65,12 @@ class Finding:
 
     def __str__(self) -> str:
         where = " ".join(str(part) for part in (self.place, self.service, self.spec_path) if part)
-        return f"{self.severity} {self.code}" + (f" [{where}]" if where else "") + f": {self.message}" + (f" {self.hint}" if self.hint else "")
+        return (
+            f"{self.severity} {self.code}"
+            + (f" [{where}]" if where else "")
+            + f": {self.message}"
+            + (f" {self.hint}" if self.hint else "")
+        )
 
 
 def worst(findings: Iterable[Finding]) -> Severity | None:

@@ -346,6 +346,7 @@ Port = Annotated[int, BeforeValidator(_port), WithJsonSchema({"type": "integer",
 Weight = Annotated[float, BeforeValidator(_weight), WithJsonSchema({"type": "number", "minimum": 0, "maximum": 100})]
 Period = Annotated[Duration, AfterValidator(_period)]
 Text = Annotated[str, AfterValidator(_plain)]
+Word = Annotated[Text, Field(min_length=1)]
 UrlPath = Annotated[str, AfterValidator(_path), Field(json_schema_extra={"pattern": "^/"})]
 Regex = Annotated[str, AfterValidator(_regex)]
 FilePath = Annotated[str, AfterValidator(_file), Field(json_schema_extra={"pattern": "^/"})]

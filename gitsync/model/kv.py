@@ -88,7 +88,9 @@ def parse_ledger(key: ServiceKey, value: bytes, index: int) -> Ledger:
     try:
         record: Mapping[str, Any] = json.loads(value)
         if record["schema"] > SCHEMA:
-            raise Rejected(f"{where} has schema {record['schema']}, this gitsync knows {SCHEMA}. Run the newer gitsync that wrote it.")
+            raise Rejected(
+                f"{where} has schema {record['schema']}, this gitsync knows {SCHEMA}. Run the newer gitsync that wrote it."
+            )
         return Ledger(
             key=key,
             owner=record["owner"],
@@ -168,12 +170,26 @@ def lineage_json(lineage: str) -> bytes:
 
 
 def applied_json(applied: Applied) -> bytes:
-    return dump({"schema": SCHEMA, "revision": applied.revision, "exceptions": dict(applied.exceptions), "run": applied.run, "at": applied.at})
+    return dump(
+        {
+            "schema": SCHEMA,
+            "revision": applied.revision,
+            "exceptions": dict(applied.exceptions),
+            "run": applied.run,
+            "at": applied.at,
+        }
+    )
 
 
 def suspension_json(suspension: Suspension) -> bytes:
     return dump(
-        {"schema": SCHEMA, "reason": suspension.reason, "until": suspension.until, "by": suspension.by, "pinned": suspension.pinned}
+        {
+            "schema": SCHEMA,
+            "reason": suspension.reason,
+            "until": suspension.until,
+            "by": suspension.by,
+            "pinned": suspension.pinned,
+        }
     )
 
 
@@ -208,7 +224,9 @@ def parse_owner(of: Owner, pairs: Iterable[tuple[str, bytes, int]]) -> OwnerReco
                 case "lineage":
                     found |= {"lineage": record["lineage"], "lineage_index": index}
                 case "revision":
-                    applied = Applied(record["revision"], record["exceptions"], record.get("run", ""), record.get("at", ""))
+                    applied = Applied(
+                        record["revision"], record["exceptions"], record.get("run", ""), record.get("at", "")
+                    )
                     found |= {"applied": applied, "applied_index": index}
                 case "suspended":
                     suspension = Suspension(record["reason"], record["until"], record["by"], record.get("pinned", ""))

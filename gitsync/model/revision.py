@@ -133,18 +133,24 @@ def parse_address(url: str) -> Address:
     """
     shown = _USERINFO.sub("***@", url)[:200].encode("unicode_escape").decode()
     if not url or len(url) > 2048 or url.startswith("-") or any(c.isspace() or not c.isprintable() for c in url):
-        raise Invalid(f"git url {shown!r} is not a repository's address. Write https://host/path or ssh://git@host/path.")
+        raise Invalid(
+            f"git url {shown!r} is not a repository's address. Write https://host/path or ssh://git@host/path."
+        )
     whole = _URL.fullmatch(url)
     if whole is None:
         return _parse_scp(url, shown)
     scheme, netloc, path = whole["scheme"].lower(), whole["netloc"], whole["path"]
     if scheme not in _SCHEMES:
-        raise Invalid(f"git url {shown!r}: {scheme}:// is not supported. Use https:// or ssh:// (they know whom they talk to).")
+        raise Invalid(
+            f"git url {shown!r}: {scheme}:// is not supported. Use https:// or ssh:// (they know whom they talk to)."
+        )
     if whole["rest"]:
         raise Invalid(f"git url {shown!r} has a query or a fragment. Leave out what follows the path.")
     user, at, place = netloc.rpartition("@")
     if at and (scheme != "ssh" or not _USER.fullmatch(user)):
-        raise Invalid(f"git url {shown!r} carries credentials. Take them out and name a token_file (https) or ssh_key_file (ssh).")
+        raise Invalid(
+            f"git url {shown!r} carries credentials. Take them out and name a token_file (https) or ssh_key_file (ssh)."
+        )
     host, port = _split_port(place, shown)
     if scheme == "file":
         if place not in ("", "localhost") or not path.startswith("/"):
@@ -159,13 +165,17 @@ def parse_address(url: str) -> Address:
 def _parse_scp(url: str, shown: str) -> Address:
     found = _SCP.fullmatch(url)
     if found is None or "::" in url.partition("]")[2 if url.startswith("[") else 0]:
-        raise Invalid(f"git url {shown!r} is not a repository's address. Write https://host/path, ssh://… or file:///path.")
+        raise Invalid(
+            f"git url {shown!r} is not a repository's address. Write https://host/path, ssh://… or file:///path."
+        )
     user, host, path = found["user"], found["host"], found["path"]
     if (user is not None and not _USER.fullmatch(user)) or not _HOST.fullmatch(host) or not path.strip("/"):
         raise Invalid(f"git url {shown!r} names no host, or no repository on it. Write ssh://git@host/path.")
     if path.startswith("-"):
         raise Invalid(f"git url {shown!r}: a path may not begin with '-'. Write ssh://git@host/path.")
-    return Address(f"{user}@{host.lower()}:{path}" if user else f"{host.lower()}:{path}", "ssh", host.lower(), None, path)
+    return Address(
+        f"{user}@{host.lower()}:{path}" if user else f"{host.lower()}:{path}", "ssh", host.lower(), None, path
+    )
 
 
 def _split_port(place: str, shown: str) -> tuple[str, int | None]:
@@ -225,7 +235,9 @@ def parse_ref(text: str) -> Ref:
 def parse_path(text: str) -> str:
     """A folder of the repository, without slashes at its ends; "" is all of it. Raises Invalid."""
     path = "" if text.strip("/") == "." else text.strip("/")
-    if any(part in ("", ".", "..") for part in path.split("/") if path) or not (path.isprintable() and len(path) <= 1024):
+    if any(part in ("", ".", "..") for part in path.split("/") if path) or not (
+        path.isprintable() and len(path) <= 1024
+    ):
         raise Invalid(f"git path {escaped(text, 100)!r} is not a folder of a repository. Write it like services/prod.")
     return path
 
@@ -245,7 +257,13 @@ def lineage(url: str, ref: str, path: str) -> str:
 
 # -- text from outside ----------------------------------------------------------------------------------------------------
 
-_UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # controls, bidi and zero-width marks, halves of pairs, line and paragraph breaks
+_UNSEEN = (
+    "Cc",
+    "Cf",
+    "Cs",
+    "Zl",
+    "Zp",
+)  # controls, bidi and zero-width marks, halves of pairs, line and paragraph breaks
 
 
 def has_unseen(text: str) -> bool:

@@ -1,0 +1,240 @@
+"""The catalog: external nodes with a service and a check, read in few requests and written in transactions."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gitsync.consul import txn
+from gitsync.consul.answer import Answer
+from gitsync.consul.client import Client, segment
+from gitsync.consul.entries import CONSISTENT
+from gitsync.consul.placing import ESM_CHECK, place, raw_node, service_in, takes_away
+from gitsync.model.component import Body, CatalogCheck, CatalogNode, CatalogService
+from gitsync.model.errors import Forbidden, StaleIndex, Unavailable
+from gitsync.model.key import SERVICE_MARK
+
+EXTERNAL = "external-node:true"
+INDEXES = frozenset({"CreateIndex", "ModifyIndex"})
+
+Fence = tuple[str, str]
+"""(lock key, session)."""
+
+
+class Catalog:
+    """The catalogs of all datacenters, as one Consul shows them."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def external_nodes(self, datacenter: str, services: Mapping[str, str]) -> tuple[CatalogNode, ...]:
+        """Every external node of a datacenter, and every node of *services* (node → service name) whatever it is.
+
+        With its checks, and with that service where *services* or the node's own mark names one; others are not looked at, so
+        only `read_node` says what else is on a node. Source: Consul HTTP API, GET /v1/catalog/nodes, GET /v1/health/state/any.
+        """
+        params = {**CONSISTENT, "dc": datacenter, "node-meta": EXTERNAL}
+        listed, health = await asyncio.gather(
+            self._list("/v1/catalog/nodes", params, f"external nodes of {datacenter}"),
+            self._list("/v1/health/state/any", params, f"checks of the external nodes of {datacenter}"),
+        )
+        nodes = {node["Node"]: node for node in listed}
+        checks: dict[str, list[CatalogCheck]] = defaultdict(list)
+        for check in health:
+            checks[check["Node"]].append(_check(check))
+        for hidden in await self._gets([raw_node(node) for node in services if node not in nodes], datacenter):
+            nodes[hidden["Node"]["Node"]] = hidden["Node"]
+        wanted = {node: name for node, each in nodes.items() if (name := services.get(node) or _marked(each))}
+        found = await self._gets([service_in(node, name) for node, name in wanted.items()], datacenter, owners=list(wanted))
+        carried = {each["owner"]: _service(each["Service"]) for each in found}
+        return tuple(
+            _node(each, datacenter, services=(carried[name],) if name in carried else (), checks=checks.get(name, ()))
+            for name, each in sorted(nodes.items())
+        )
+
+    async def read_node(self, datacenter: str, node: str) -> CatalogNode | None:
+        """A node with all that is on it, None if it certainly is not there. Raises Forbidden where the token may not see it.
+
+        Source: Consul HTTP API, GET /v1/catalog/node/:node, GET /v1/health/node/:node.
+        """
+        return (await self._whole(datacenter, node))[0]
+
+    async def _whole(self, datacenter: str, node: str) -> tuple[CatalogNode | None, bool]:
+        """The node, and whether Consul says that there is something on it which the token may not see."""
+        what = f"catalog node {datacenter}/{node}"
+        params = {**CONSISTENT, "dc": datacenter}
+        # A plain read says `null` both for what is absent and for what may not be seen; a transaction tells them apart.
+        raw, services, health = await asyncio.gather(
+            self._gets([raw_node(node)], datacenter),
+            self._client.ask("GET", f"/v1/catalog/node/{segment(node)}", params, what=what),
+            self._client.ask("GET", f"/v1/health/node/{segment(node)}", params, what=what),
+        )
+        if not raw:
+            return None, False
+        try:
+            found = services.json()
+            on_it = tuple(map(_service, found["Services"].values())) if found else ()
+            checks = tuple(map(_check, health.json() or ()))
+        except (KeyError, TypeError, AttributeError) as error:
+            raise _strange(services, what) from error
+        return _node(raw[0]["Node"], datacenter, on_it, checks), services.filtered or health.filtered
+
+    async def register(self, wanted: Body, seen: CatalogNode | None, *, fence: Fence | None) -> None:
+        """Make node, service and check what *wanted* says (Component.body of a catalog node), if they still are as *seen*.
+
+        Only what differs is written. Raises StaleIndex if something changed since, Fenced, Forbidden, Refused, Unknown.
+        Source: Consul HTTP API, PUT /v1/txn.
+        """
+        node, datacenter = wanted["Node"], wanted["Datacenter"]
+        what = f"catalog node {datacenter}/{node}"
+        there: Mapping[str, Any] | None = None
+        if seen is not None:
+            raw = await self._gets([raw_node(node)], datacenter)
+            if not raw or raw[0]["Node"]["ModifyIndex"] != seen.modify_index:
+                raise StaleIndex(what, seen.modify_index)
+            there = raw[0]["Node"]
+        operations = place(wanted, seen, there)
+        await self._write(operations, fence, datacenter, what, seen.modify_index if seen else 0)
+
+    async def deregister(
+        self, seen: CatalogNode, service_id: str, check_ids: Sequence[str], *, fence: Fence | None
+    ) -> None:
+        """Take our service and our checks away, and the node when nothing else is on it but consul-esm's own check.
+
+        A service that somebody registers between our read and our write goes with the node. Raises StaleIndex if the service
+        changed since it was *seen*, Fenced, Forbidden, Unknown.
+        """
+        what = f"catalog node {seen.datacenter}/{seen.node}"
+        now, hidden = await self._whole(seen.datacenter, seen.node)
+        if now is None:
+            return
+        before = {service.id: service.modify_index for service in seen.services}
+        ours = next((service for service in now.services if service.id == service_id), None)
+        if ours is not None and before.get(service_id) != ours.modify_index:
+            raise StaleIndex(f"{what} service {service_id}", before.get(service_id, 0))
+        mine = {check.id for check in now.checks if check.id in check_ids or check.service_id == service_id}
+        others = [service for service in now.services if service.id != service_id]
+        others_checks = [check for check in now.checks if check.id not in mine and check.id != ESM_CHECK]
+        with_node = not (others or others_checks or hidden)
+        operations = takes_away(now, ours, sorted(mine & set(check_ids)), with_node=with_node)
+        await self._write(operations, fence, seen.datacenter, what, now.modify_index)
+
+    async def service_names(self) -> frozenset[str]:
+        """The names of all services in the agent's own datacenter that the token may see."""
+        answer = await self._client.ask("GET", "/v1/catalog/services", CONSISTENT, what="names of services")
+        names = answer.json() if answer.status == 200 else None
+        if not isinstance(names, dict):
+            raise _strange(answer, "names of services")
+        return frozenset(names)
+
+    async def service_nodes(self, name: str) -> tuple[str, ...]:
+        """The nodes that carry a service of that name in the agent's own datacenter, sorted."""
+        rows = await self._list(f"/v1/catalog/service/{segment(name)}", CONSISTENT, f"nodes of the service {name}")
+        return tuple(sorted({row["Node"] for row in rows}))
+
+    async def datacenters(self) -> tuple[str, ...]:
+        """The datacenters that Consul knows, sorted."""
+        return tuple(sorted(await self._list("/v1/catalog/datacenters", {}, "datacenters")))
+
+    async def _list(self, path: str, params: Mapping[str, str], what: str) -> list[Any]:
+        answer = await self._client.ask("GET", path, params, what=what)
+        rows = answer.json() if answer.status == 200 else None
+        if not isinstance(rows, list):
+            raise _strange(answer, what)
+        return rows
+
+    async def _gets(
+        self, operations: Sequence[Mapping[str, Any]], datacenter: str, *, owners: Sequence[str] = ()
+    ) -> list[dict[str, Any]]:
+        """What of *operations*, all gets, is there, in as few transactions as possible; `owner` is the one of that position."""
+        places = range(0, len(operations), txn.MOST_OPERATIONS)
+        parts = await asyncio.gather(
+            *(
+                self._some(
+                    operations[at : at + txn.MOST_OPERATIONS], datacenter, list(owners[at : at + txn.MOST_OPERATIONS])
+                )
+                for at in places
+            )
+        )
+        return [each for part in parts for each in part]
+
+    async def _some(
+        self, operations: Sequence[Mapping[str, Any]], datacenter: str, owners: Sequence[str]
+    ) -> list[dict[str, Any]]:
+        """One transaction of gets. What is absent fails all of it, in every version: the rest is sent again without it."""
+        what = f"catalog of {datacenter}"
+        outcome = await txn.run(self._client, operations, write=False, what=what, datacenter=datacenter)
+        if denied := txn.denial(outcome.failures, what):
+            raise denied
+        left = list(range(len(operations)))
+        if outcome.failures:
+            absent = {failure.op_index for failure in outcome.failures if failure.absent}
+            left = [at for at in left if at not in absent]
+            if len(absent) < len(outcome.failures):
+                raise Unavailable(f"{what}: {outcome.failures[0].what}")
+            if not left:
+                return []
+            again = [operations[at] for at in left]
+            outcome = await txn.run(self._client, again, write=False, what=what, datacenter=datacenter)
+            if outcome.failures:  # one more went away in between
+                return await self._some(again, datacenter, [owners[at] for at in left] if owners else ())
+        if len(outcome.results) != len(left):
+            # Consul leaves out what the token may not see, without a word about which it was.
+            raise Forbidden(
+                f"{what}: the token may not see all of our nodes. It needs node read and service read on them."
+            )
+        results = [dict(each) for each in outcome.results]
+        if owners:
+            for at, each in zip(left, results, strict=True):
+                each["owner"] = owners[at]
+        return results
+
+    async def _write(
+        self, operations: Sequence[Mapping[str, Any]], fence: Fence | None, datacenter: str, what: str, index: int
+    ) -> None:
+        if not operations:
+            return
+        guard = [{"KV": {"Verb": "check-session", "Key": fence[0], "Session": fence[1]}}] if fence else []
+        outcome = await txn.run(self._client, [*guard, *operations], write=True, what=what, datacenter=datacenter)
+        if denied := txn.denial(outcome.failures, what):
+            raise denied
+        if outcome.failures:
+            raise StaleIndex(f"{what} ({outcome.failures[0].what})", index)
+
+
+def _marked(node: Mapping[str, Any]) -> str:
+    """The name of the service that a node says it is for."""
+    return str((node.get("Meta") or {}).get(SERVICE_MARK, "")).rpartition("/")[2]
+
+
+def _node(
+    body: Mapping[str, Any], datacenter: str, services: Sequence[CatalogService], checks: Sequence[CatalogCheck]
+) -> CatalogNode:
+    return CatalogNode(
+        datacenter=datacenter,
+        node=body["Node"],
+        address=body["Address"],
+        meta=body.get("Meta") or {},
+        create_index=body["CreateIndex"],
+        modify_index=body["ModifyIndex"],
+        services=tuple(sorted(services, key=lambda service: service.id)),
+        checks=tuple(sorted(checks, key=lambda check: check.id)),
+    )
+
+
+def _service(body: Mapping[str, Any]) -> CatalogService:
+    return CatalogService(body["ID"], body["Service"], _without_indexes(body), body["ModifyIndex"])
+
+
+def _check(body: Mapping[str, Any]) -> CatalogCheck:
+    return CatalogCheck(body["CheckID"], body.get("ServiceID") or "", _without_indexes(body), body["ModifyIndex"])
+
+
+def _without_indexes(body: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in body.items() if name not in INDEXES}
+
+
+def _strange(answer: Answer, what: str) -> Unavailable:
+    return Unavailable(f"{what}: the answer is {answer.text[:80]!r}. Check the address of Consul.")

@@ -1,0 +1,48 @@
+"""History: a store that cannot be written costs the history of a run, never the run."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+from gitsync.engine.ports import Archive, ComponentRow, ServiceVersion
+from gitsync.model.errors import GitsyncError
+from gitsync.model.plan import Hold
+from gitsync.model.run import RunReport
+
+
+class Tolerant:
+    """An archive whose failures are told once and survived: what a run did stands in Consul and in Git all the same."""
+
+    def __init__(self, archive: Archive, said: Callable[[str], None]) -> None:
+        self._archive, self._said = archive, said
+        self.trouble = ""
+
+    async def _kept(self, write: Awaitable[None]) -> None:
+        try:
+            await write
+        except GitsyncError as error:
+            if str(error) != self.trouble:
+                self._said(f"the history of this run is not kept: {error}")
+            self.trouble = str(error)
+        else:
+            self.trouble = ""
+
+    async def begin_run(self, *, run: str, sync: str, revision: str, trigger: str, started: str) -> None:
+        await self._kept(
+            self._archive.begin_run(run=run, sync=sync, revision=revision, trigger=trigger, started=started)
+        )
+
+    async def finish_run(self, report: RunReport) -> None:
+        await self._kept(self._archive.finish_run(report))
+
+    async def record_services(self, rows: Iterable[ServiceVersion]) -> None:
+        await self._kept(self._archive.record_services(rows))
+
+    async def record_components(self, rows: Iterable[ComponentRow]) -> None:
+        await self._kept(self._archive.record_components(rows))
+
+    async def record_holds(self, sync: str, holds: Sequence[Hold]) -> None:
+        await self._kept(self._archive.record_holds(sync, holds))
+
+    async def touch(self, sync: str, *, revision: str, checked: str) -> None:
+        await self._kept(self._archive.touch(sync, revision=revision, checked=checked))
