@@ -3,6 +3,7 @@
 SHELL := /bin/sh
 PYTHON ?= python3
 PYTEST_ARGS ?=
+DEMO_ARGS ?=
 BIN := .venv/bin
 
 .PHONY: help demo test lint format venv lock clean
@@ -22,7 +23,7 @@ venv:
 
 # Started servers end with the program that started them, however that ends: nothing here has to clean up after it.
 demo: venv
-	@consul=$$($(PYTHON) scripts/consul) && exec env GITSYNC_CONSUL="$$consul" $(BIN)/python scripts/demo.py
+	@consul=$$($(PYTHON) scripts/consul) && exec env GITSYNC_CONSUL="$$consul" $(BIN)/python scripts/demo.py $(DEMO_ARGS)
 
 lint: venv
 	$(BIN)/ruff check .

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from ulid import ULID
 
-from gitsync.consul import Consul, connect
+from gitsync.consul.facade import Consul, connect
+from gitsync.consul.features import require_primary
 from gitsync.core.load import SpecDefaults, accepts, parse_file
 from gitsync.engine import ports
 from gitsync.engine.history import Tolerant
@@ -31,7 +32,7 @@ from gitsync.model.revision import RefKind, lineage, parse_ref
 from gitsync.model.run import RunReport
 from gitsync.model.sync import Options, Sync
 from gitsync.repository import DirectorySpecs, GitSource, Mirror, MirrorSpecs
-from gitsync.settings import Settings, SyncSettings, read_secret
+from gitsync.settings import Settings, SyncSettings
 from gitsync.store import Store
 
 HERE = "the given directory"
@@ -129,29 +130,19 @@ async def connected(settings: Settings) -> AsyncIterator[tuple[Consul, Features]
     consul = settings.consul
     async with connect(
         consul.address,
-        token=token_of(settings),
+        token=consul.token.get_secret_value if consul.token else None,
+        token_file=consul.token_file,
         ca_file=consul.ca_file,
         cert_file=consul.cert_file,
         key_file=consul.key_file,
-        timeout=consul.timeout.seconds,
+        timeout_seconds=consul.timeout.seconds,
         lock_ttl=consul.lock_ttl.seconds,
         session_node=consul.session_node,
         version=consul.version,
         primary_datacenter=consul.primary_datacenter,
-    ) as both:
-        yield both
-
-
-def token_of(settings: Settings) -> Callable[[], str] | None:
-    """Where the ACL token comes from; a file is read again whenever it is asked for."""
-    consul = settings.consul
-    if consul.token_file:
-        file = consul.token_file
-        return lambda: read_secret(file, "consul.token_file").get_secret_value()
-    if consul.token:
-        token = consul.token
-        return lambda: token.get_secret_value()
-    return None
+    ) as (adapter, features):
+        require_primary(features)
+        yield adapter, features
 
 
 def spec_defaults(settings: Settings) -> SpecDefaults:

@@ -47,7 +47,9 @@ class Catalog:
         for hidden in await self._gets([raw_node(node) for node in services if node not in nodes], datacenter):
             nodes[hidden["Node"]["Node"]] = hidden["Node"]
         wanted = {node: name for node, each in nodes.items() if (name := services.get(node) or _marked(each))}
-        found = await self._gets([service_in(node, name) for node, name in wanted.items()], datacenter, owners=list(wanted))
+        found = await self._gets(
+            [service_in(node, name) for node, name in wanted.items()], datacenter, owners=list(wanted)
+        )
         carried = {each["owner"]: _service(each["Service"]) for each in found}
         return tuple(
             _node(each, datacenter, services=(carried[name],) if name in carried else (), checks=checks.get(name, ()))
@@ -225,15 +227,16 @@ def _node(
 
 
 def _service(body: Mapping[str, Any]) -> CatalogService:
-    return CatalogService(body["ID"], body["Service"], _without_indexes(body), body["ModifyIndex"])
+    return CatalogService(body["ID"], body["Service"], _content(body), body["ModifyIndex"])
 
 
 def _check(body: Mapping[str, Any]) -> CatalogCheck:
-    return CatalogCheck(body["CheckID"], body.get("ServiceID") or "", _without_indexes(body), body["ModifyIndex"])
+    return CatalogCheck(body["CheckID"], body.get("ServiceID") or "", _content(body), body["ModifyIndex"])
 
 
-def _without_indexes(body: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in body.items() if name not in INDEXES}
+def _content(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Without indexes, and without empty lists, which one way of reading shows as `null` and another as `[]`."""
+    return {name: value for name, value in body.items() if name not in INDEXES and value is not None and value != []}
 
 
 def _strange(answer: Answer, what: str) -> Unavailable:

@@ -129,11 +129,13 @@ class Client:
         body: Body | None = None,
         *,
         write: bool | None = None,
+        urgent: bool = False,
         what: str = "",
     ) -> Answer:
         """`call`, and raise what the answer means unless it is 200, 404 to a read, or 409. what: the request in words."""
         write = method != "GET" if write is None else write
-        return classify(await self.call(method, path, params, body, write=write), write=write, what=what or f"{method} {path}")
+        answer = await self.call(method, path, params, body, write=write, urgent=urgent)
+        return classify(answer, write=write, what=what or f"{method} {path}")
 
     async def _send(self, request: httpx.Request, *, write: bool) -> Answer:
         transport = self._transport
@@ -163,7 +165,9 @@ class Client:
         else:
             content = encoded(body)
         # Content-Length always: Consul ignores a chunked body, and makes a session without a TTL of it.
-        return httpx.Request(method, self._url(path), headers=self._headers_now(), content=content, extensions=self._extensions)
+        return httpx.Request(
+            method, self._url(path), headers=self._headers_now(), content=content, extensions=self._extensions
+        )
 
     @functools.cached_property
     def _extensions(self) -> dict[str, Any]:
@@ -175,7 +179,11 @@ class Client:
         if self._headers is None or self._headers[0] != token:
             checked(token, "consul.token")
             # identity: to compress a list of 10,000 entries costs Consul more than sending it.
-            fields = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": f"gitsync/{__version__}"}
+            fields = {
+                "Accept": "application/json",
+                "Accept-Encoding": "identity",
+                "User-Agent": f"gitsync/{__version__}",
+            }
             self._headers = token, httpx.Headers(fields | ({"X-Consul-Token": token} if token else {}))
         return self._headers[1]
 
@@ -192,7 +200,9 @@ class Client:
 def segment(name: str) -> str:
     """*name* as one segment of a path. Raises Refused for a name that no URL can carry: `.` and `..` mean another path."""
     if name in ("", ".", ".."):
-        raise Refused(f"no request can name {name!r}: a URL cannot carry it. It has to be removed from Consul by other means.")
+        raise Refused(
+            f"no request can name {name!r}: a URL cannot carry it. It has to be removed from Consul by other means."
+        )
     return quote(name, safe="")
 
 
@@ -200,7 +210,9 @@ def key_path(key: str) -> str:
     """The path of a KV key or prefix. Raises Refused for one that no URL can carry."""
     parts = key.split("/")
     if any(part in (".", "..") for part in parts) or "" in parts[:-1]:
-        raise Refused(f"no request can name the key {key!r}: a URL cannot carry it. It has to be removed from Consul by other means.")
+        raise Refused(
+            f"no request can name the key {key!r}: a URL cannot carry it. It has to be removed from Consul by other means."
+        )
     return "/v1/kv/" + quote(key, safe="/")
 
 
@@ -218,7 +230,11 @@ def _base_url(url: str) -> tuple[str, str]:
         text = f"http://{text}"
     parts = urlsplit(text)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise Invalid(f"consul.address {url!r} is no address of Consul. Write it as http://127.0.0.1:8500 or https://host:8501.")
+        raise Invalid(
+            f"consul.address {url!r} is no address of Consul. Write it as http://127.0.0.1:8500 or https://host:8501."
+        )
     if parts.username or parts.password:
-        raise Invalid("consul.address holds a user or a password. Put Consul's token into a file, and consul.token_file.")
+        raise Invalid(
+            "consul.address holds a user or a password. Put Consul's token into a file, and consul.token_file."
+        )
     return text, ""

@@ -35,7 +35,9 @@ class TokenFile:
         except (OSError, UnicodeDecodeError, Invalid) as error:
             # A rotation may take the file away, or empty it, for a moment: the last token stands until Consul refuses it.
             if self._seen is None:
-                raise Invalid(f"consul.token_file {self._path} cannot be used: {error} Create it, readable for gitsync.") from error
+                raise Invalid(
+                    f"consul.token_file {self._path} cannot be used: {error} Create it, readable for gitsync."
+                ) from error
         return self._value
 
     def _read(self) -> str:
@@ -97,4 +99,6 @@ class Tls:
                 context.load_cert_chain(self._cert_file, self._key_file)
         except (OSError, ssl.SSLError) as error:
             files = ", ".join(map(str, self._files()))
-            raise Invalid(f"consul.ca_file, cert_file or key_file cannot be used ({files}): {error}. They must be PEM.") from error
+            raise Invalid(
+                f"consul.ca_file, cert_file or key_file cannot be used ({files}): {error}. They must be PEM."
+            ) from error

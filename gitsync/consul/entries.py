@@ -37,7 +37,9 @@ class Entries:
         answer = await self._client.ask("GET", f"/v1/config/{_word(kind)}", CONSISTENT, what=f"list of {kind}")
         bodies = answer.json() if answer.status == 200 else None
         if not isinstance(bodies, list):
-            raise Unavailable(f"list of {kind}: the answer is no list but {answer.text[:80]!r}. Check the address of Consul.")
+            raise Unavailable(
+                f"list of {kind}: the answer is no list but {answer.text[:80]!r}. Check the address of Consul."
+            )
         return Listing(tuple(map(_entry, bodies)), answer.index, answer.filtered)
 
     async def read_entry(self, kind: Kind, name: str) -> Entry | None:
@@ -51,7 +53,9 @@ class Entries:
             return None
         body = answer.json()
         if not isinstance(body, dict) or str(body.get("Name", "")).lower() != name.lower():
-            raise Unavailable(f"{what}: the answer is no such entry but {answer.text[:80]!r}. Check the address of Consul.")
+            raise Unavailable(
+                f"{what}: the answer is no such entry but {answer.text[:80]!r}. Check the address of Consul."
+            )
         return _entry(body)
 
     async def put_entry(self, body: Body, *, index: int) -> None:
@@ -108,7 +112,9 @@ def _entry(body: Mapping[str, Any]) -> Entry:
             modify_index=body["ModifyIndex"],
         )
     except (KeyError, TypeError, AttributeError) as error:
-        raise Unavailable(f"the answer holds no config entry but {str(body)[:80]!r}. Check the address of Consul.") from error
+        raise Unavailable(
+            f"the answer holds no config entry but {str(body)[:80]!r}. Check the address of Consul."
+        ) from error
 
 
 def _word(kind: Kind) -> str:

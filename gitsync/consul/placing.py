@@ -101,7 +101,9 @@ def _check(wanted: Body, there: CatalogCheck | None) -> Operation:
     fields = {
         "Status": "passing",
         **now,
-        **{name: value for name, value in wanted["Check"].items() if name in ("CheckID", "Name", "Definition", "Notes")},
+        **{
+            name: value for name, value in wanted["Check"].items() if name in ("CheckID", "Name", "Definition", "Notes")
+        },
         "Node": wanted["Node"],
         "ServiceID": wanted["Service"]["ID"],
         "ModifyIndex": there.modify_index if there else 0,

@@ -110,7 +110,9 @@ class Records:
             return None
         pairs = [_pair(each) for each in _list(answer, what)]
         if [pair.key for pair in pairs] != [key]:
-            raise Unavailable(f"{what}: the answer is another key's, {answer.text[:80]!r}. Check the address of Consul.")
+            raise Unavailable(
+                f"{what}: the answer is another key's, {answer.text[:80]!r}. Check the address of Consul."
+            )
         return pairs[0]
 
     async def transact(self, ops: Sequence[Op]) -> tuple[Failure, ...]:
@@ -123,24 +125,28 @@ class Records:
             return ()
         write = any(op.verb not in READS for op in ops)
         keys = ops[0].key if len(ops) == 1 else f"{ops[0].key} and {len(ops) - 1} more"
-        outcome = await txn.run(self._client, [body_of(op) for op in ops], write=write, what=f"KV transaction on {keys}")
+        outcome = await txn.run(
+            self._client, [body_of(op) for op in ops], write=write, what=f"KV transaction on {keys}"
+        )
         return outcome.failures
 
     @staticmethod
     def _whole(answer: Answer, what: str) -> None:
         if answer.filtered:
-            raise Forbidden(f"{what}: Consul left out what the token may not see. The token needs `key_prefix` read on all of it.")
+            raise Forbidden(
+                f"{what}: Consul left out what the token may not see. The token needs `key_prefix` read on all of it."
+            )
 
 
-O = TypeVar("O", bound=Op)  # noqa: E741
+OpT = TypeVar("OpT", bound=Op)
 
 
-def batches(groups: Sequence[Sequence[O]]) -> list[list[Sequence[O]]]:
+def batches(groups: Sequence[Sequence[OpT]]) -> list[list[Sequence[OpT]]]:
     """*groups*, in order, in as few transactions as their limits allow: at most 64 operations and 512 KiB.
 
     The operations of a group stay together. A group that is too large by itself stands alone, so that Consul's refusal is its own.
     """
-    out: list[list[Sequence[O]]] = []
+    out: list[list[Sequence[OpT]]] = []
     count = size = 0
     for ops in groups:
         if not ops:
@@ -177,4 +183,6 @@ def _pair(found: Mapping[str, Any]) -> Pair:
             lock_index=found["LockIndex"],
         )
     except (KeyError, TypeError, AttributeError, binascii.Error) as error:
-        raise Unavailable(f"the answer holds no KV pair but {str(found)[:80]!r}. Check the address of Consul.") from error
+        raise Unavailable(
+            f"the answer holds no KV pair but {str(found)[:80]!r}. Check the address of Consul."
+        ) from error

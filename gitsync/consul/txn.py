@@ -16,7 +16,15 @@ MOST_OPERATIONS = 64
 MOST_BYTES = 512 * 1024
 """`limits.txn_max_req_len` of Consul, of the whole body with its base64."""
 
-CONFLICTS = ("index is stale", "failed index check", "lock is already held", "due to lock delay", "lock isn't held", " exists", "doesn't exist")
+CONFLICTS = (
+    "index is stale",
+    "failed index check",
+    "lock is already held",
+    "due to lock delay",
+    "lock isn't held",
+    " exists",
+    "doesn't exist",
+)
 """What an operation says when something is not as it was expected to be. A failed session check is not among them."""
 
 
@@ -75,7 +83,9 @@ async def run(
         results = tuple(said.get("Results") or ())
         failures = tuple(Failure(each["OpIndex"], each["What"]) for each in said.get("Errors") or ())
     except Exception as strange:  # whatever it was, it was not Consul that said it
-        raise unclear(f"{what}: {answer.status} {answer.text[:80]!r} is no answer to a transaction", write=write) from strange
+        raise unclear(
+            f"{what}: {answer.status} {answer.text[:80]!r} is no answer to a transaction", write=write
+        ) from strange
     if answer.status == 200 and not failures:
         return Outcome(results=results)
     if not failures:

@@ -51,7 +51,11 @@ class Throttled(Unavailable):
 
 FENCED = ("invalid session", "failed session check", "failed to check session")
 
-THROTTLED = ("rate limit exceeded", "can only be performed by the leader", "your ip is issuing too many concurrent connections")
+THROTTLED = (
+    "rate limit exceeded",
+    "can only be performed by the leader",
+    "your ip is issuing too many concurrent connections",
+)
 
 NOT_APPLIED = (
     "no cluster leader",
@@ -154,11 +158,15 @@ def refusal(answer: Answer, *, write: bool, what: str = "") -> GitsyncError:
 
     if 300 <= status < 400:
         where = answer.headers.get("Location") or "elsewhere"
-        return Refused(f"{what or 'Consul'}: redirected to {where}, and redirects are never followed. Check the address of Consul.")
+        return Refused(
+            f"{what or 'Consul'}: redirected to {where}, and redirects are never followed. Check the address of Consul."
+        )
     if denied := _denied(status, text, said):
         return denied
     if status == 429 or any(part in text for part in THROTTLED):
-        return Throttled(f"{said}. Fewer requests at once, or a higher limit in Consul.", retry_after=_retry_after(answer))
+        return Throttled(
+            f"{said}. Fewer requests at once, or a higher limit in Consul.", retry_after=_retry_after(answer)
+        )
     if any(part in text for part in FENCED):
         return Fenced(f"{said}. The session is gone: nothing more is written in this run.")
     if 400 <= status < 500 and status != 408:
@@ -173,7 +181,9 @@ def _denied(status: int, text: str, said: str) -> GitsyncError | None:
     if "acl support disabled" in text:
         return Refused(f"{said}. This Consul has no ACLs, so it has no tokens to manage.")
     if status in (401, 403) or "permission denied" in text:
-        return Forbidden(f"{said}. The token needs more rights; see docs/operations on what gitsync's token must be allowed.")
+        return Forbidden(
+            f"{said}. The token needs more rights; see docs/operations on what gitsync's token must be allowed."
+        )
     return None
 
 
@@ -203,8 +213,12 @@ def lost(error: BaseException, *, write: bool, what: str = "") -> GitsyncError:
     """
     subject = f"{what}: " if what else ""
     causes = tuple(_causes(error))
-    if any(isinstance(cause, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError) for cause in causes):
-        return Unavailable(f"{subject}no TLS connection to Consul: {_says(error)}. Check consul.ca_file and the name in the address.")
+    if any(
+        isinstance(cause, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError) for cause in causes
+    ):
+        return Unavailable(
+            f"{subject}no TLS connection to Consul: {_says(error)}. Check consul.ca_file and the name in the address."
+        )
     if any(isinstance(cause, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError) for cause in causes):
         return Unavailable(f"{subject}no connection to Consul: {_says(error)}. Check that it runs, and consul.address.")
     if any(isinstance(cause, httpx.UnsupportedProtocol | httpx.InvalidURL | aiohttp.InvalidURL) for cause in causes):
@@ -213,7 +227,9 @@ def lost(error: BaseException, *, write: bool, what: str = "") -> GitsyncError:
         isinstance(cause, aiohttp.ClientConnectionError) and not isinstance(cause, TimeoutError) for cause in causes
     ):
         return unclear(f"{subject}Consul did not answer in time", write=write)
-    return unclear(f"{subject}the connection to Consul broke before its answer was complete ({_says(error)})", write=write)
+    return unclear(
+        f"{subject}the connection to Consul broke before its answer was complete ({_says(error)})", write=write
+    )
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -68,14 +68,21 @@ def _choose(
         return (specs[0] if specs else None), ()
     at_origin = [place for place in places if place.path == recorded]
     if len(at_origin) != 1:
-        return None, tuple(_duplicate(key, place, next(other for other in places if other is not place), kept=False) for place in places)
+        return None, tuple(
+            _duplicate(key, place, next(other for other in places if other is not place), kept=False)
+            for place in places
+        )
     kept = at_origin[0]
     chosen = next((spec for spec in specs if spec.place == kept), None)
     return chosen, tuple(_duplicate(key, place, kept, kept=True) for place in places if place != kept)
 
 
 def _duplicate(key: ServiceKey, place: Place, other: Place, *, kept: bool) -> Finding:
-    outcome = "that one keeps the service, this one is not applied" if kept else "neither is applied, the service keeps what it has"
+    outcome = (
+        "that one keeps the service, this one is not applied"
+        if kept
+        else "neither is applied, the service keeps what it has"
+    )
     return Finding(
         "duplicate-service",
         Severity.ERROR,

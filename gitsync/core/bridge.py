@@ -1,7 +1,7 @@
 """Bridges: where no plain order is accepted by Consul, expand first, switch, contract then. Pure.
 
-Two rules of Consul's make them necessary: every service of one discovery chain has one protocol, and a subset that a router,
-splitter or resolver names may not go.
+Four rules of Consul's make them necessary. Every service of one discovery chain has one protocol; permissions by request need
+an http-like one; a subset that a router, splitter or resolver names has to exist; redirects, and splits, never form a circle.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from typing import Any
 
 from gitsync.core.codes import note
 from gitsync.core.diff import field_diffs
+from gitsync.core.order import levels
 from gitsync.core.outlook import EntryKey, Outlook
-from gitsync.core.sight import protocol, references, subsets_named
+from gitsync.core.sight import permissions, protocol, redirected, references, subsets_named
 from gitsync.model.component import Body, Entry
 from gitsync.model.finding import Finding
 from gitsync.model.key import ComponentKey, Kind, ServiceKey
@@ -22,33 +23,73 @@ from gitsync.model.plan import Action, Change, Phase
 HTTP_LIKE = frozenset({"http", "http2", "grpc"})
 ROUTES = frozenset({Kind.ROUTER, Kind.SPLITTER})
 WRITES = {Kind.ROUTER: Phase.ROUTERS, Kind.SPLITTER: Phase.SPLITTERS, Kind.RESOLVER: Phase.RESOLVERS}
+ELSEWHERE = frozenset({"Redirect", "Failover"})
+"""The fields of a resolver that name other services."""
 
 
 @dataclass(slots=True)
 class Bridges:
-    """refusals: services that no order can write. steps: the changes of an entry, in place of the one the plan has."""
+    """refusals: services that no order can write. steps: the changes of an entry, in place of the one the plan has.
+
+    ranks: the order of the changes that stay as they are, inside their phase.
+    """
 
     refusals: dict[ServiceKey, Finding] = field(default_factory=dict)
     steps: dict[ComponentKey, tuple[Change, ...]] = field(default_factory=dict)
+    ranks: dict[ComponentKey, int] = field(default_factory=dict)
+
+    def current(self, change: Change) -> tuple[Change, ...]:
+        """The steps so far of the entry that *change* is about."""
+        return self.steps.get(change.key, (change,))
 
 
 def bridges(outlook: Outlook) -> Bridges:
     """The steps between that the changes of *outlook* need, and the services for which there are none."""
     result = Bridges()
-    for (kind, name), change in sorted(outlook.changes.items()):
+    changes = sorted(outlook.changes.items())
+    for (kind, name), change in changes:
         if kind is Kind.DEFAULTS and change.before is not None and change.after is not None:
             if protocol(change.before) != protocol(change.after):
+                _permissions(outlook, name, change.key.service, result)
                 _protocol(outlook, name, change.key.service, result)
-        elif kind is Kind.RESOLVER and change.before is not None and change.after is not None:
+        elif kind in WRITES and change.after is not None:
+            _joins(outlook, kind, name, change, result)
+    for (kind, name), change in changes:
+        if kind is Kind.RESOLVER and change.before is not None and change.after is not None:
             _subsets(outlook, name, change, result)
+        elif kind is Kind.RESOLVER and change.after is None:
+            _let_go(outlook, name, change, result)
+    _order_resolvers(outlook, result)
+    _order_splitters(outlook, result)
     return result
+
+
+# -- protocols --------------------------------------------------------------------------------------------------------
+
+
+def _permissions(outlook: Outlook, name: str, service: ServiceKey, result: Bridges) -> None:
+    """Intentions with permissions by request change before the protocol does, where the new one has no requests."""
+    entry = outlook.sight.entry(Kind.INTENTIONS, name)
+    if entry is None or not permissions(entry.body) or outlook.protocol(name) in HTTP_LIKE:
+        return
+    planned = outlook.changes.get((Kind.INTENTIONS, name))
+    if planned is None or permissions(planned.after or {}):
+        result.refusals[service] = note(
+            "protocol-blocked",
+            f"{service} changes its protocol to {outlook.protocol(name)}, but {Kind.INTENTIONS}/{name} has permissions by "
+            "request, which need an http-like one: Consul would refuse it.",
+            hint=f"Take the permissions out of {Kind.INTENTIONS}/{name} first, or keep the protocol.",
+            service=service,
+            spec_path="connect.mesh_policy.protocol",
+        )
+    else:
+        result.steps[planned.key] = (replace(planned, phase=Phase.TAKE_ROUTES),)
 
 
 def _protocol(outlook: Outlook, name: str, service: ServiceKey, result: Bridges) -> None:
     """What must be out of the way before the protocol of *name* changes."""
     for (kind, owner), body in outlook.chain_entries(name):
-        chain = {owner, *references(kind, body)}
-        alone = len(chain) == 1
+        alone = not references(kind, body) - {owner}
         if kind is Kind.RESOLVER and alone:
             continue
         if kind in ROUTES and alone and outlook.protocol(name) in HTTP_LIKE:
@@ -65,8 +106,29 @@ def _protocol(outlook: Outlook, name: str, service: ServiceKey, result: Bridges)
 
 
 def _consistent(outlook: Outlook, kind: Kind, owner: str, body: Body) -> bool:
-    protocols = {outlook.protocol(each) for each in {owner, *references(kind, body)}}
-    return len(protocols) == 1 and (kind not in ROUTES or protocols <= HTTP_LIKE)
+    """Whether Consul would take *body*, as far as is known: a service without a protocol has that of the proxy-defaults."""
+    known = {each: outlook.known_protocol(each) for each in {owner, *references(kind, body)}}
+    protocols = {each for each in known.values() if each}
+    return len(protocols) <= 1 and (kind not in ROUTES or protocols <= HTTP_LIKE)
+
+
+def _joins(outlook: Outlook, kind: Kind, name: str, change: Change, result: Bridges) -> None:
+    """A chain that is wanted and that no order gives: better said here than by Consul, after half of it was written."""
+    others = references(kind, change.after or {})
+    if not others or _consistent(outlook, kind, name, change.after or {}):
+        return
+    service = change.key.service
+    protocols = ", ".join(f"{each} has {outlook.known_protocol(each) or 'none'}" for each in sorted({name, *others}))
+    result.refusals.setdefault(
+        service,
+        note(
+            "protocol-blocked",
+            f"{kind}/{name} joins services of different protocols ({protocols}): Consul would refuse it.",
+            hint="Give all of them one protocol, or take the others out.",
+            service=service,
+            spec_path="connect",
+        ),
+    )
 
 
 def _take_away(outlook: Outlook, key: EntryKey, entry: Entry, final: Body | None, result: Bridges) -> None:
@@ -76,26 +138,43 @@ def _take_away(outlook: Outlook, key: EntryKey, entry: Entry, final: Body | None
     component = planned.key if planned else ComponentKey(ServiceKey(owner), kind)
     reason = "first out of the way, because a protocol in its chain changes"
     if kind in ROUTES:
-        away = _change(component, Action.DELETE, entry, None, reason, interrupts=final is not None)
+        away = _step(component, Action.DELETE, entry, None, Phase.TAKE_ROUTES, reason, interrupts=final is not None)
     else:
-        plain = {name: value for name, value in entry.body.items() if name not in ("Redirect", "Failover")}
-        away = _change(component, Action.UPDATE, entry, plain, reason, interrupts=True)
+        away = _step(component, Action.UPDATE, entry, _plain(entry.body), Phase.TAKE_ROUTES, reason, interrupts=True)
     if final is None:
-        result.steps[component] = (replace(away, bridge=False),)
+        if kind in ROUTES:
+            result.steps[component] = (replace(away, bridge=False),)
+        elif planned:
+            result.steps[component] = (replace(away, interrupts=False), planned)
         return
     back = planned or Change(
-        component, Action.UPDATE, WRITES[kind], entry.body, final, entry.modify_index, (), "back again after the protocol changed"
+        component,
+        Action.UPDATE,
+        WRITES[kind],
+        entry.body,
+        final,
+        entry.modify_index,
+        reason="back again after the protocol changed",
     )
     if kind in ROUTES:
         back = replace(back, action=Action.CREATE)
-    result.steps[component] = (away, back)
+    back = replace(back, before=away.after, diff=field_diffs(kind, away.after, final), take=False)
+    result.steps[component] = (replace(away, take=planned is not None and planned.take), back)
 
 
-def _change(key: ComponentKey, action: Action, entry: Entry, after: Body | None, reason: str, *, interrupts: bool) -> Change:
-    diff = field_diffs(key.kind, entry.body, after)
-    return Change(
-        key, action, Phase.TAKE_ROUTES, entry.body, after, entry.modify_index, diff, reason, bridge=True, interrupts=interrupts
+def _blocked(service: ServiceKey, after: str, kind: Kind, owner: str) -> Finding:
+    return note(
+        "protocol-blocked",
+        f"{service} changes its protocol to {after}, but {kind}/{owner} joins it with services of another protocol: Consul "
+        "would refuse it.",
+        hint=f"First commit: take {service} out of {kind}/{owner}. Second commit: change the protocol of every service in it "
+        "together.",
+        service=service,
+        spec_path="connect.mesh_policy.protocol",
     )
+
+
+# -- subsets ----------------------------------------------------------------------------------------------------------
 
 
 def _subsets(outlook: Outlook, name: str, change: Change, result: Bridges) -> None:
@@ -106,15 +185,13 @@ def _subsets(outlook: Outlook, name: str, change: Change, result: Bridges) -> No
     for (kind, owner), body in outlook.chain_entries(name):
         if (kind, owner) == (Kind.RESOLVER, name):
             continue
-        used = {subset for service, subset in subsets_named(kind, body) if service == name} & (before.keys() - after.keys())
-        if not used:
-            continue
-        final = outlook.body(kind, owner)
-        still = {subset for service, subset in subsets_named(kind, final or {}) if service == name} & used
+        used = _of(name, kind, body) & (before.keys() - after.keys())
+        still = _of(name, kind, outlook.body(kind, owner) or {}) & used
         if still:
             result.refusals[change.key.service] = note(
                 "subset-still-used",
-                f"{change.key.service} drops the subset {_words(still)}, which {kind}/{owner} still sends traffic to: Consul would refuse it.",
+                f"{change.key.service} drops the subset {_words(still)}, which {kind}/{owner} still sends traffic to: Consul "
+                "would refuse it.",
                 hint=f"First commit: let {kind}/{owner} use another subset. Second commit: drop this one.",
                 service=change.key.service,
                 spec_path="connect.resolver.subsets",
@@ -123,26 +200,133 @@ def _subsets(outlook: Outlook, name: str, change: Change, result: Bridges) -> No
         named |= used
     if not named:
         return
-    planned = result.steps.get(change.key, (change,))[-1]
-    wide = {**(change.after or {}), "Subsets": {**after, **{subset: before[subset] for subset in sorted(named)}}}
+    steps = result.current(change)
+    subsets = {**after, **{subset: before[subset] for subset in sorted(named)}}
+    # A redirect stands alone in a resolver, so it comes when the subsets are gone; what else leads away comes as it is wanted.
+    wide = {key: value for key, value in (change.after or {}).items() if key != "Redirect"} | {"Subsets": subsets}
     expand = replace(
-        planned,
+        steps[-1],
         after=wide,
-        diff=field_diffs(Kind.RESOLVER, change.before, wide),
+        diff=field_diffs(Kind.RESOLVER, steps[-1].before, wide),
         reason=f"first with both, because routes still name the subset {_words(named)}",
         bridge=True,
     )
-    contract = replace(planned, phase=Phase.CONTRACT)
-    result.steps[change.key] = (*result.steps.get(change.key, (change,))[:-1], expand, contract)
+    contract = replace(
+        steps[-1],
+        phase=Phase.CONTRACT,
+        before=wide,
+        diff=field_diffs(Kind.RESOLVER, wide, change.after),
+        rank=1,
+        take=False,
+        reason=f"now without the subset {_words(named)}",
+    )
+    result.steps[change.key] = (*steps[:-1], expand, contract)
 
 
-def _blocked(service: ServiceKey, after: str, kind: Kind, owner: str) -> Finding:
-    return note(
-        "protocol-blocked",
-        f"{service} changes its protocol to {after}, but {kind}/{owner} joins it with services of another protocol: Consul would refuse it.",
-        hint=f"First commit: take {service} out of {kind}/{owner}. Second commit: change the protocol of every service in it together.",
-        service=service,
-        spec_path="connect.mesh_policy.protocol",
+def _of(name: str, kind: Kind, body: Body) -> set[str]:
+    return {subset for service, subset in subsets_named(kind, body) if service == name}
+
+
+def _let_go(outlook: Outlook, name: str, change: Change, result: Bridges) -> None:
+    """A resolver that goes lets go of others' subsets before those go; all resolvers of one phase go together."""
+    entry = outlook.sight.entry(Kind.RESOLVER, name)
+    named = subsets_named(Kind.RESOLVER, change.before or {})
+    if entry is None or all(
+        service == name or subset in ((outlook.body(Kind.RESOLVER, service) or {}).get("Subsets") or {})
+        for service, subset in named
+    ):
+        return
+    reason = "first without what it names, because that goes too"
+    step = _step(change.key, Action.UPDATE, entry, _plain(entry.body), Phase.CONTRACT, reason, interrupts=False)
+    steps = result.current(change)
+    result.steps[change.key] = steps if len(steps) > 1 else (step, *steps)
+
+
+# -- the order inside a phase -----------------------------------------------------------------------------------------
+
+
+def _order_resolvers(outlook: Outlook, result: Bridges) -> None:
+    """A resolver is written after those it redirects to, and after those whose new subsets it names."""
+    written = {
+        name for (kind, name), change in outlook.changes.items() if kind is Kind.RESOLVER and change.after is not None
+    }
+    if not written:
+        return
+    waits: dict[str, set[str]] = {}
+    for name in sorted({*written, *(name for kind, name in outlook.sight.found.entries if kind is Kind.RESOLVER)}):
+        body = outlook.body(Kind.RESOLVER, name) or {}
+        fresh = {service for service, subset in subsets_named(Kind.RESOLVER, body) if _is_new(outlook, service, subset)}
+        if needs := (redirected(body) | fresh) - {name}:
+            waits[name] = needs
+    ranks, circles = levels(waits)
+    for name in written & ranks.keys():
+        change = outlook.changes[(Kind.RESOLVER, name)]
+        if ranks[name]:
+            result.ranks[change.key] = ranks[name]
+        if name in circles:
+            steps = result.current(change)
+            at = next(at for at, step in enumerate(steps) if step.phase is Phase.RESOLVERS)
+            plain = _plain(steps[at].after or {})
+            first = replace(
+                steps[at],
+                after=plain,
+                diff=field_diffs(Kind.RESOLVER, steps[at].before, plain),
+                reason="first without what it names, because that names it back",
+                bridge=True,
+                interrupts=bool(ELSEWHERE & (change.before or {}).keys()),
+                rank=-1,
+            )
+            then = replace(
+                steps[at],
+                action=Action.UPDATE,
+                before=plain,
+                take=False,
+                diff=field_diffs(Kind.RESOLVER, plain, steps[at].after),
+                reason="now with what it names",
+            )
+            result.steps[change.key] = (*steps[:at], first, then, *steps[at + 1 :])
+
+
+def _is_new(outlook: Outlook, service: str, subset: str) -> bool:
+    entry = outlook.sight.entry(Kind.RESOLVER, service)
+    return (Kind.RESOLVER, service) in outlook.changes and subset not in (
+        (entry.body if entry else {}).get("Subsets") or {}
+    )
+
+
+def _order_splitters(outlook: Outlook, result: Bridges) -> None:
+    """A splitter is written after those it splits to; one that goes while another comes that leads to it goes first."""
+    splitters = {name: change for (kind, name), change in outlook.changes.items() if kind is Kind.SPLITTER}
+    if not splitters:
+        return
+    waits: dict[str, frozenset[str]] = {}
+    found = {name for kind, name in outlook.sight.found.entries if kind is Kind.SPLITTER}
+    for name in sorted(found | splitters.keys()):
+        body = outlook.body(Kind.SPLITTER, name)
+        if body is not None and (needs := references(Kind.SPLITTER, body)):
+            waits[name] = needs
+    ranks, _ = levels(waits)  # a circle that is wanted is Consul's to refuse
+    led_to = {each for name in splitters for each in waits.get(name, ())}
+    for name, change in splitters.items():
+        if change.after is None:
+            if name in led_to or references(Kind.SPLITTER, change.before or {}) & splitters.keys():
+                steps = result.current(change)
+                result.steps[change.key] = tuple(replace(step, phase=Phase.TAKE_ROUTES) for step in steps)
+        elif ranks.get(name):
+            result.ranks[change.key] = ranks[name]
+
+
+def _plain(body: Body) -> dict[str, Any]:
+    """A resolver without what names other services."""
+    return {name: value for name, value in body.items() if name not in ELSEWHERE}
+
+
+def _step(
+    key: ComponentKey, action: Action, entry: Entry, after: Body | None, phase: Phase, reason: str, *, interrupts: bool
+) -> Change:
+    diff = field_diffs(key.kind, entry.body, after)
+    return Change(
+        key, action, phase, entry.body, after, entry.modify_index, diff, reason, bridge=True, interrupts=interrupts
     )
 
 

@@ -6,6 +6,10 @@ Nothing that can hurt a neighbour is less than an error. docs/findings.md explai
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from gitsync.core.load_codes import LOAD_CODES
 from gitsync.model.features import Feature
 from gitsync.model.finding import Code, Finding, Place, Severity
 from gitsync.model.key import ServiceKey
@@ -41,9 +45,6 @@ _TABLE = (
     Code("destination-host-port", WARNING, "tgw_static: clients get 404, because of the port or the IP address"),
     Code("destination-tcp-name", WARNING, "tgw_static: plain TCP to a DNS name is reset"),
     Code("destination-needs-tproxy", WARNING, "tgw_static is reached by transparent-proxy clients only"),
-    Code("endpoints-on-destination", ERROR, "tgw_static does not balance between several endpoints"),
-    Code("endpoints-not-addresses", ERROR, "Of several endpoints with DNS names the gateway uses the first only"),
-    Code("check-ignored", WARNING, "tgw_static registers nothing, so a check has nothing to stand on"),
     Code("no-gateway", WARNING, "No terminating gateway carries it: mesh clients get 503"),
     Code("preserve-host-needless", NOTE, "The client's Host reaches the server anyway"),
     Code("tls-not-originated", WARNING, "TLS without a CA file is plaintext to the server"),
@@ -52,9 +53,9 @@ _TABLE = (
     Code("idle-without-router", WARNING, "An idle timeout has no place without a router"),
     Code("timeout-on-tcp", WARNING, "Request and idle timeouts need an http-like protocol"),
     Code("route-timeout-capped", WARNING, "A route waits longer than the gateway does"),
-    Code("router-needs-http", ERROR, "Routers, splitters and permissions need an http-like protocol"),
     Code("redirect-takes-all", WARNING, "A redirect makes the rest of the resolver and the own server unused"),
     Code("rewrite-double-slash", WARNING, "A rewrite gives paths with //"),
+    Code("rewrite-without-slash", WARNING, "A rewrite glues two parts of a path together"),
     Code("reference-with-capital", WARNING, "A service is named with capitals"),
     Code("subset-sees-gateway", WARNING, "Subsets are judged on the gateway's instances"),
     Code("failover-sees-gateway", WARNING, "Failover is judged on the gateway's instances"),
@@ -78,18 +79,26 @@ _TABLE = (
     Code("unknown-datacenter", ERROR,
          "Consul does not know this datacenter: an error where something is registered there, else a warning"),
     Code("intention-needed", NOTE, "Consul denies by default, and the spec has no intentions"),
-    # -- what a file says
-    Code("duplicate-service", ERROR, "Two documents define one service"),
     # -- what a plan does
+    Code("duplicate-service", ERROR, "Two documents define one service"),
+    Code("file-unreadable", ERROR, "A file cannot be read, so its services keep what they have"),
     Code("foreign-component", ERROR, "Something of this service belongs to somebody else"),
     Code("unmanaged-field", NOTE, "An entry of ours has fields that no spec can express"),
-    Code("still-referenced", ERROR, "Another service still names this one"),
+    Code("still-referenced", ERROR, "Another service still names this one, so it is not deleted"),
+    Code("subset-still-used", ERROR, "A subset goes that routes still name"),
+    Code("protocol-blocked", ERROR, "A protocol changes that a chain of several services shares"),
     Code("destination-taken", ERROR, "Another service has this host and port"),
     Code("host-gap", WARNING, "A host changes hands with a short gap"),
+    Code("interrupts-traffic", WARNING, "A step takes a route, split or redirect away for a moment"),
     Code("delete-held", WARNING, "Deletes wait for an approval"),
+    Code("prune-never", NOTE, "The service left Git and stays, because its metadata says so"),
+    Code("drift-detected", WARNING, "Somebody changed it, and the sync only detects that"),
+    # -- what a run meets
+    Code("retry-later", WARNING, "Consul could not take it now; it is tried again"),
+    Code("file-refused", ERROR, "A file is not loaded"),
 )  # fmt: skip
 
-CODES: dict[str, Code] = {code.name: code for code in _TABLE}
+CODES: Mapping[str, Code] = MappingProxyType({code.name: code for code in (*LOAD_CODES, *_TABLE)})
 
 
 def note(

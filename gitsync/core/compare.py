@@ -159,7 +159,9 @@ def plan_removal(
 def _reachable(ledger: Ledger, sight: Sight) -> tuple[LedgerComponent, ...]:
     """The ledger's components without those in datacenters that Consul does not know now: they stay recorded there."""
     known = sight.found.datacenters
-    return tuple(each for each in ledger.components if each.key.kind is not Kind.CATALOG or each.key.datacenter in known)
+    return tuple(
+        each for each in ledger.components if each.key.kind is not Kind.CATALOG or each.key.datacenter in known
+    )
 
 
 def _relevant(
@@ -180,7 +182,13 @@ def _relevant(
 
 
 def _write(
-    key: ComponentKey, component: Component, seen: Observed | None, ledger: Ledger | None, wanted: Wanted, *, taken: bool
+    key: ComponentKey,
+    component: Component,
+    seen: Observed | None,
+    ledger: Ledger | None,
+    wanted: Wanted,
+    *,
+    taken: bool,
 ) -> tuple[Change | None, tuple[str, ...]]:
     recorded = ledger.component(key) if ledger else None
     if seen is None:
@@ -201,7 +209,9 @@ def _write(
     else:
         reason = "the rendering, the configuration or this Consul changed"
     diff = field_diffs(key.kind, seen.body, body)
-    change = Change(key, Action.UPDATE, WRITE_PHASE[key.kind], seen.body, body, seen.modify_index, diff, reason, take=taken)
+    change = Change(
+        key, Action.UPDATE, WRITE_PHASE[key.kind], seen.body, body, seen.modify_index, diff, reason, take=taken
+    )
     return change, carried
 
 
@@ -212,7 +222,9 @@ def _may_take(key: ServiceKey, ledger: Ledger, adoption: Adoption) -> bool:
 def _conflict(key: ServiceKey, strangers: Iterable[tuple[ComponentKey, Claim]], wanted: Wanted) -> tuple[Finding, ...]:
     findings = []
     for each, claimed in dict.fromkeys(strangers):
-        what = f"{each} is not gitsync's to change" + (f": {claimed.by} has it" if claimed.by else ": it carries no owner mark")
+        what = f"{each} is not gitsync's to change" + (
+            f": {claimed.by} has it" if claimed.by else ": it carries no owner mark"
+        )
         command = f"gitsync adopt {key}" + (f" --from {claimed.by}" if claimed.standing is Standing.FOREIGN else "")
         findings.append(
             note(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -46,6 +46,8 @@ class Fault:
     text: str
     hint: str
     at: Location
+    of_key: bool = False
+    """It is the key that is wrong, not what stands there."""
 
 
 def faults(error: ValidationError, spelled: Spelled) -> Iterator[Fault]:
@@ -53,7 +55,8 @@ def faults(error: ValidationError, spelled: Spelled) -> Iterator[Fault]:
     for detail in error.errors(include_url=False, include_input=False):
         context: Mapping[str, Any] = detail.get("ctx") or {}
         at: Location = tuple(step for step in detail["loc"] if step != "[key]")
-        yield _fault(detail["type"], detail["msg"], context, at, spelled)
+        found = _fault(detail["type"], detail["msg"], context, at, spelled)
+        yield replace(found, of_key=True) if "[key]" in detail["loc"] else found
 
 
 def clashes(spelled: Spelled) -> Iterator[Fault]:
@@ -63,12 +66,14 @@ def clashes(spelled: Spelled) -> Iterator[Fault]:
         yield Fault("invalid-combination", both, f"keep {'.'.join(canonical)}", canonical)
 
 
-def _fault(kind: str, message: str, context: Mapping[str, Any], at: Location, spelled: Spelled) -> Fault:
+def _fault(  # noqa: PLR0911 (a list of rules reads best as a list)
+    kind: str, message: str, context: Mapping[str, Any], at: Location, spelled: Spelled
+) -> Fault:
     last = shown_step(at[-1]) if at else "the document"
     if "hint" in context:
         return Fault(kind, message, str(context["hint"]), at + tuple(context.get("at", ())))
     if kind == "extra_forbidden":
-        return Fault("unknown-key", f"unknown key {shown(at[-1])}", meant(str(at[-1]), pattern(at[:-1])), at)
+        return Fault("unknown-key", f"unknown key {shown(at[-1])}", meant(str(at[-1]), pattern(at[:-1])), at, True)
     if kind == "missing":
         return Fault("missing-field", f"{last} is missing", f"add {last}", at)
     if kind in _TYPES:
@@ -111,15 +116,16 @@ def _retyped(kind: str, node: Node | None, at: Location) -> str:
 
 def finding(fault: Fault, spelled: Spelled, path: str, service: ServiceKey | None) -> Finding:
     """The finding of a fault. *path*: the file's; *service*: whose document it is, where that is known."""
-    line, column = _place(spelled.root, fault.at)
+    line, column = _place(spelled.root, fault.at, of_key=fault.of_key)
     written = spelled.written(fault.at)
-    text = fault.text
+    text, names = fault.text, NAMES
     if text.startswith(_NEEDS_SUBJECT):
-        text = f"{shown_step(written[-1]) if written else 'the document'} {text}"
+        subject = shown_step(written[-1]) if written else "the document"
+        text, names = f"{subject} {text}", NAMES | {subject} if written else frozenset()
     return Finding(
         fault.code,
         Severity.ERROR,
-        sentence(text, names=NAMES),
+        sentence(text, names=names),
         sentence(fault.hint),
         service=service,
         place=Place(path, line, column),
@@ -166,7 +172,7 @@ def _find(node: Node | None, location: Location) -> Node | None:
     return node
 
 
-def _place(root: MapNode, location: Location) -> tuple[int, int]:
+def _place(root: MapNode, location: Location, *, of_key: bool) -> tuple[int, int]:
     """Line and column of a value; of its key, if it is a mapping or a list; of what surrounds it, if it is not there."""
     node: Node = root
     place = (root.line, root.column)
@@ -183,6 +189,6 @@ def _place(root: MapNode, location: Location) -> tuple[int, int]:
         else:
             break
     else:
-        if isinstance(node, Scalar) and node.value is not None and location:
+        if isinstance(node, Scalar) and node.value is not None and location and not of_key:
             place = (node.line, node.column)
     return place

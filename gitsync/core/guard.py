@@ -63,7 +63,9 @@ def guard(
     command = f"gitsync approve {hold.digest}" + (" --empty" if emptied else "")
     result = dict(plans)
     for key in held:
-        finding = note("delete-held", f"{key} is not deleted yet: {reason}.", hint=f"Approve with `{command}`.", service=key)
+        finding = note(
+            "delete-held", f"{key} is not deleted yet: {reason}.", hint=f"Approve with `{command}`.", service=key
+        )
         result[key] = replace(plans[key], verdict=Verdict.HELD, records=False, findings=(*plans[key].findings, finding))
     return result, (hold,)
 
@@ -94,7 +96,11 @@ def _reason(waiting: Mapping[ServiceKey, int], deletes: int, owned: int, limits:
 
 
 def _uncertain(
-    waiting: Mapping[ServiceKey, int], plans: Mapping[ServiceKey, ServicePlan], desired: Desired, *, ledgers_missing: bool
+    waiting: Mapping[ServiceKey, int],
+    plans: Mapping[ServiceKey, ServicePlan],
+    desired: Desired,
+    *,
+    ledgers_missing: bool,
 ) -> tuple[set[ServiceKey], str]:
     """Deletes that may be a mistake because a file cannot be read: it may be the same service under another path."""
     if not desired.unreadable:

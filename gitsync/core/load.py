@@ -127,8 +127,8 @@ def _not_a_spec(path: str, node: Node) -> Finding:
         Severity.ERROR,
         "This document is no service spec"
         + (f" ({what})." if what and what.isprintable() and len(what) < 200 else "."),
-        f"If it belongs to something else, add '{path}' to git.exclude of the sync (or a glob, such as '**/name.yaml'), or "
-        "put it into a folder whose name begins with a dot; else write at least name and routing.",
+        f"If it belongs to something else, add '{path}' to git.exclude of the sync (globs work as in "
+        ".gitignore), or move it into a folder whose name begins with a dot. If it is meant as a spec, write at least name and routing.",
         place=Place(path, node.line, node.column),
     )
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from gitsync.core.sight import Sight, protocol, references
 from gitsync.model.component import Body
 from gitsync.model.key import ENTRY_KINDS, Kind, ServiceKey
-from gitsync.model.plan import Change, ServicePlan
+from gitsync.model.plan import Change, ServicePlan, Verdict
 
 EntryKey = tuple[Kind, str]
 
@@ -42,6 +42,10 @@ class Outlook:
     def protocol(self, name: str) -> str:
         return protocol(self.body(Kind.DEFAULTS, name))
 
+    def known_protocol(self, name: str) -> str:
+        """The protocol that a service-defaults gives, "" where none does: then the proxy-defaults', which we do not read."""
+        return str((self.body(Kind.DEFAULTS, name) or {}).get("Protocol") or "").lower()
+
     def referrers(self, name: str) -> frozenset[EntryKey]:
         """Every entry that will name the service *name*."""
         staying = {key for key in self.sight.referrers(name) if key not in self.changes}
@@ -58,4 +62,4 @@ class Outlook:
     def writable(self, name: str) -> bool:
         """The entries of that name belong to a service of ours whose plan is written or needs no writing."""
         plan = self.plans.get(ServiceKey(name))
-        return plan is not None and (plan.written or plan.verdict.value == "unchanged")
+        return plan is not None and (plan.written or plan.verdict is Verdict.UNCHANGED)

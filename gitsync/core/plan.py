@@ -50,10 +50,22 @@ def make_plan(
     to look at, as after they were locked; all the others are taken to stay as they were found.
     """
     sight = Sight(found)
-    mine = {key: ledger for key, ledger in found.ledgers.items() if ledger.owner == owner and ledger.state != "released"}
+    mine = {
+        key: ledger for key, ledger in found.ledgers.items() if ledger.owner == owner and ledger.state != "released"
+    }
     marked = sight.marked(owner)
     compared = {
-        key: _compare(key, desired, rendered, judged, sight, owner=owner, ledger=found.ledgers.get(key), marked=marked, policy=policy)
+        key: _compare(
+            key,
+            desired,
+            rendered,
+            judged,
+            sight,
+            owner=owner,
+            ledger=found.ledgers.get(key),
+            marked=marked,
+            policy=policy,
+        )
         for key in sorted({*desired.services, *desired.refused, *mine, *marked})
         if only is None or key in only
     }
@@ -124,7 +136,11 @@ def _compare(
             return ServicePlan(key, Verdict.UNCHANGED, findings=(_never(key),), ledger=ledger)
         reason = f"{own.origin.path} no longer has it" if own else "carries our owner mark, and Git does not want it"
         return plan_removal(key, sight, owner=owner, ledger=ledger, marked=marks, reason=reason)
-    findings = (*rendered[key].findings, *judged.get(key, ()), *(each for each in desired.findings if each.service == key))
+    findings = (
+        *rendered[key].findings,
+        *judged.get(key, ()),
+        *(each for each in desired.findings if each.service == key),
+    )
     if any(finding.severity is Severity.ERROR for finding in (*rendered[key].findings, *judged.get(key, ()))):
         return ServicePlan(key, Verdict.REFUSED, findings=findings, ledger=ledger)
     plan = plan_service(
@@ -185,7 +201,12 @@ def _finish(plan: ServicePlan, *, moving: bool) -> ServicePlan:
 
 
 def _unreadable(key: ServiceKey, path: str) -> Finding:
-    return note("file-unreadable", f"{key} keeps what it has, because {path} cannot be read.", hint="Mend the file.", service=key)
+    return note(
+        "file-unreadable",
+        f"{key} keeps what it has, because {path} cannot be read.",
+        hint="Mend the file.",
+        service=key,
+    )
 
 
 def _never(key: ServiceKey) -> Finding:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gitsync.core.codes import note
 from gitsync.core.outlook import Outlook
+from gitsync.core.sight import permissions
 from gitsync.model.finding import Finding
 from gitsync.model.key import Kind, ServiceKey
 from gitsync.model.plan import Verdict
@@ -23,6 +24,9 @@ def still_referenced(outlook: Outlook) -> dict[ServiceKey, Finding]:
         for kind in (Kind.ROUTER, Kind.SPLITTER, Kind.RESOLVER):
             if (kind, name) not in outlook.changes and outlook.sight.entry(kind, name):
                 blockers.add((kind, name))  # a foreign one of the same name needs our service-defaults
+        intentions = outlook.body(Kind.INTENTIONS, name)
+        if intentions and permissions(intentions):
+            blockers.add((Kind.INTENTIONS, name))  # and so do permissions by request
         if blockers:
             names = ", ".join(f"{kind}/{blocker}" for kind, blocker in sorted(blockers))
             refusals[key] = note(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import Any
 
 from gitsync.model.component import Body, CatalogNode, Entry, Found, Observed
@@ -16,7 +16,8 @@ class Sight:
     def __init__(self, found: Found) -> None:
         self.found = found
         self._rows: dict[str, dict[str, Body]] = {
-            gateway: {row["Name"]: row for row in entry.body.get("Services") or ()} for gateway, entry in found.gateways.items()
+            gateway: {row["Name"]: row for row in entry.body.get("Services") or ()}
+            for gateway, entry in found.gateways.items()
         }
         self._referrers: dict[str, set[tuple[Kind, str]]] = defaultdict(set)
         for (kind, name), entry in found.entries.items():
@@ -42,7 +43,9 @@ class Sight:
         if key.kind is Kind.GATEWAY_ROW:
             row = self.row(key.at, name)
             gateway = self.found.gateways.get(key.at)
-            return Observed(key, row, gateway.create_index, gateway.modify_index) if row is not None and gateway else None
+            return (
+                Observed(key, row, gateway.create_index, gateway.modify_index) if row is not None and gateway else None
+            )
         if key.kind is Kind.CATALOG:
             node = self.node(key.datacenter, key.node)
             return Observed(key, node_body(node, name), node.create_index, node.modify_index) if node else None
@@ -59,16 +62,28 @@ class Sight:
         for (datacenter, name), node in self.found.nodes.items():
             if owns(node.meta, owner) and node.meta.get(SERVICE_MARK, "").count("/") == 2:
                 service = ServiceKey.from_path(node.meta[SERVICE_MARK])
-                result[service].add(ComponentKey(service, Kind.CATALOG, f"{datacenter}/{name}"))
+                if not left_over(node, service.name):
+                    result[service].add(ComponentKey(service, Kind.CATALOG, f"{datacenter}/{name}"))
         return dict(result)
 
-    def referrers(self, name: str) -> frozenset[tuple[Kind, str]]:
+    def left_over(self, key: ComponentKey) -> bool:
+        """Whether *key* is a node of which only what others registered on it is left, so that it is not ours to delete."""
+        node = self.node(key.datacenter, key.node) if key.kind is Kind.CATALOG else None
+        return node is not None and left_over(node, key.service.name)
+
+    def referrers(self, name: str) -> Set[tuple[Kind, str]]:
         """The (kind, lower-cased name) of every entry that names the service *name* somewhere in it."""
-        return frozenset(self._referrers.get(name.lower(), ()))
+        return self._referrers.get(name.lower(), set())
 
 
 def owns(meta: Mapping[str, str], owner: str) -> bool:
     return meta.get(MANAGED_BY) == "gitsync" and meta.get(OWNER_MARK) == owner
+
+
+def left_over(node: CatalogNode, service: str) -> bool:
+    """Whether others have services on *node* and *service* has nothing on it any more."""
+    ours = any(each.id == service for each in node.services) or any(each.service_id == service for each in node.checks)
+    return bool(node.services) and not ours
 
 
 def node_body(node: CatalogNode, service: str) -> dict[str, Any]:
@@ -97,10 +112,7 @@ def references(kind: Kind, body: Body) -> frozenset[str]:
         case Kind.SPLITTER:
             names = {split.get("Service") or "" for split in body.get("Splits") or ()}
         case Kind.RESOLVER:
-            names = {(body.get("Redirect") or {}).get("Service") or ""}
-            for failover in (body.get("Failover") or {}).values():
-                names.add(failover.get("Service") or "")
-                names.update(target.get("Service") or "" for target in failover.get("Targets") or ())
+            names = {each.get("Service") or "" for each in _targets(body)}
     return frozenset(name.lower() for name in names if name) - {str(body.get("Name", "")).lower()}
 
 
@@ -115,19 +127,29 @@ def subsets_named(kind: Kind, body: Body) -> frozenset[tuple[str, str]]:
         case Kind.SPLITTER:
             pairs = [(each.get("Service") or own, each.get("ServiceSubset") or "") for each in body.get("Splits") or ()]
         case Kind.RESOLVER:
-            redirect = body.get("Redirect") or {}
-            found = [(redirect.get("Service") or own, redirect.get("ServiceSubset") or "")] if redirect else []
-            for failover in (body.get("Failover") or {}).values():
-                found.append((failover.get("Service") or own, failover.get("ServiceSubset") or ""))
-                for target in failover.get("Targets") or ():
-                    found.append((target.get("Service") or own, target.get("ServiceSubset") or ""))
-            pairs = found
+            pairs = [(each.get("Service") or own, each.get("ServiceSubset") or "") for each in _targets(body)]
     return frozenset((service.lower(), subset) for service, subset in pairs if subset)
+
+
+def _targets(resolver: Body) -> Iterator[Mapping[str, Any]]:
+    """Where a resolver leads to in this mesh. A peer's services are not ours to know."""
+    failovers = (resolver.get("Failover") or {}).values()
+    targets = [each for failover in failovers for each in (failover, *(failover.get("Targets") or ()))]
+    return (each for each in (resolver.get("Redirect") or {}, *targets) if not each.get("Peer"))
+
+
+def redirected(resolver: Body) -> frozenset[str]:
+    """The lower-cased name of the other service to which a resolver redirects everything, if it does."""
+    redirect = resolver.get("Redirect") or {}
+    name = "" if redirect.get("Peer") else str(redirect.get("Service") or "").lower()
+    return frozenset({name} - {"", str(resolver.get("Name", "")).lower()})
+
+
+def permissions(intentions: Body) -> bool:
+    """Whether any of these intentions decides by request, which needs an http-like protocol."""
+    return any(source.get("Permissions") for source in intentions.get("Sources") or ())
 
 
 def protocol(body: Body | None) -> str:
     """The protocol a service-defaults gives, "tcp" where it says none."""
     return str((body or {}).get("Protocol") or "tcp").lower()
-
-
-__all__ = ["ENTRY_KINDS", "Sight", "node_body", "owns", "protocol", "references", "subsets_named"]

@@ -13,9 +13,9 @@ from gitsync.model.part import Part
 from gitsync.model.spec import ServiceSpec
 
 SYNONYMS = {
-    "addr": "host", "address": "host", "hostname": "host", "gateway": "terminating_gateway", "labels": "metadata",
-    "meta": "metadata", "ns": "namespace", "ports": "port", "tags": "metadata", "cafile": "ca_file", "weight_percent": "weight",
-    "servers": "endpoints", "allow_methods": "methods",
+    "addr": "host", "address": "host", "allow_methods": "methods", "cafile": "ca_file", "gateway": "terminating_gateway",
+    "hostname": "host", "labels": "metadata", "meta": "metadata", "ns": "namespace", "ports": "port", "servers": "endpoints",
+    "tags": "metadata", "timeout": "timeouts",
 }  # fmt: skip
 
 
@@ -92,7 +92,7 @@ def meant(key: str, where: str) -> str:
         near = SYNONYMS[lowered]
     if near:
         return f"did you mean '{near}'?"
-    homes = _HOMES.get(lowered, ()) or _HOMES.get(SYNONYMS.get(lowered, ""), ())
+    homes = [path for path in _HOMES.get(SYNONYMS.get(lowered, lowered), ()) if "[]" not in path and "*" not in path]
     if len(homes) == 1:
         return f"did you mean {homes[0]}?"
     return "possible here: " + ", ".join(known)

@@ -19,9 +19,11 @@ from yaml.reader import Reader
 from yaml.scanner import Scanner
 
 try:
-    from yaml._yaml import CParser
+    from yaml._yaml import CParser as _Native
+
+    _NATIVE: Any = _Native
 except ImportError:  # PyYAML without libyaml: ten times slower, and the same events
-    CParser = None
+    _NATIVE = None
 
 FILE_BYTES = 1_048_576
 DEPTH = 20
@@ -210,7 +212,7 @@ class _PurePython(Reader, Scanner, Parser):
 
 
 def _documents(text: str) -> Iterator[Node]:
-    parser: Any = CParser(text) if CParser else _PurePython(text)
+    parser: Any = (_NATIVE or _PurePython)(text)
     try:
         nodes = 0
         while True:

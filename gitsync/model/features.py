@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import cast
 
 Version = tuple[int, int, int]
 
@@ -34,7 +35,7 @@ class Feature(Enum):
 
     @property
     def versions(self) -> tuple[Version, ...]:
-        return self.value[1:]
+        return cast("tuple[Version, ...]", self.value[1:])
 
     @property
     def since(self) -> str:

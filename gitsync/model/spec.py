@@ -242,8 +242,8 @@ def spec_hash(spec: ServiceSpec) -> str:
 class SpecDefaults:
     """What the configuration fills into a spec. `gateway`: the terminating gateway of a spec that names none."""
 
-    namespace: str = DEFAULT
     partition: str = DEFAULT
+    namespace: str = DEFAULT
     gateway: str | None = None
 
 

@@ -3,9 +3,8 @@
 Why not asyncio's own subprocesses: they reap the child as soon as it ended, and from then on its number may belong to somebody
 else, so that its group can no longer be killed safely. Here the child stays a zombie until its whole group was killed.
 
-Why limits are set from outside: `preexec_fn` runs Python between fork and exec of a process that has threads, which may
-deadlock. `prlimit` on the running child leaves a moment in which it could have forked already; so its session is gone through
-until everything in it is limited. What a limited process forks is limited from birth.
+Why a shell sets the limits: `preexec_fn` runs Python between fork and exec of a process that has threads, which may deadlock,
+and `prlimit` on a running child leaves a moment in which it forked already. The shell replaces itself by the program.
 """
 
 from __future__ import annotations
@@ -13,35 +12,31 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import resource
 import signal
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path
-
-from gitsync.model.errors import Invalid
+from typing import IO, Any
 
 MIB = 1024 * 1024
 STDERR_CAP = 64 * 1024
 """Bytes of stderr that are kept; the rest is read and dropped, so that a talkative child does not block."""
 
+# A limit that is lower already cannot be raised, and need not be.
+_LIMITED = 'ulimit -c 0; ulimit -v "$1" || :; ulimit -f "$2" || :; shift 2; exec "$@"'
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """seconds: on the wall. memory: address space of each process. file_size: of each file written. output: bytes of stdout.
-
-    family: the program starts others, which must be limited too.
-    """
+    """seconds: on the wall. memory: address space of each process. file_size: of each file written. output: bytes of stdout."""
 
     seconds: float
     memory: int = 1536 * MIB
     file_size: int = 512 * MIB
     output: int = 32 * MIB
-    family: bool = False
 
 
 class Ending(Enum):
@@ -74,44 +69,31 @@ async def run(
     limits: Limits,
     stdin: bytes = b"",
     keep_open: int | None = None,
-    started: Callable[[int], None] = lambda pid: None,
+    started: Callable[[int], None] = lambda _: None,
 ) -> Ended:
     """Run *command* with exactly *env*; kill its whole group at the end, whatever the end is (also when cancelled).
 
     keep_open: a file descriptor that it inherits. started: told its process number, which is also its group's and session's.
-    Raises Invalid if the program is not there.
+    A program that is not there ends with status 127, as in a shell.
     """
     loop = asyncio.get_running_loop()
-    process = _start(command, env, stdin, keep_open)
-    exited = loop.create_future()
+    process = _start(command, env, limits, stdin, keep_open)
+    exited: asyncio.Future[None] = loop.create_future()
     threading.Thread(target=_wait, args=(process.pid, loop, exited), name=f"wait-{process.pid}", daemon=True).start()
-    pipes: list[asyncio.ReadTransport] = []
-    ending = Ending.EXITED
     out, err = bytearray(), bytearray()
+    transports: list[asyncio.ReadTransport] = []
+    ending = Ending.EXITED
     try:
-        _restrain(process.pid, limits)
         started(process.pid)
-        assert process.stdout is not None
-        assert process.stderr is not None
         async with asyncio.timeout(limits.seconds):
-            readers = [await _reader(loop, pipe, pipes) for pipe in (process.stdout, process.stderr)]
-            reading = asyncio.gather(_take(readers[0], out, limits.output, strict=True), _take(readers[1], err, STDERR_CAP))
-            try:
-                await asyncio.wait({reading, exited}, return_when=asyncio.FIRST_COMPLETED)
-                if not reading.done():  # what outlives its parent would keep the pipes open
-                    _kill_group(process.pid)
-                await reading
-                await asyncio.shield(exited)
-            finally:
-                reading.cancel()
-                await asyncio.gather(reading, return_exceptions=True)
+            await _read_all(process, exited, transports, out, err, limits.output)
     except TimeoutError:
         ending = Ending.TIMED_OUT
     except _Overflow:
         ending = Ending.TOO_MUCH
     finally:
         _kill_group(process.pid)
-        for transport in pipes:
+        for transport in transports:
             transport.close()
         with contextlib.suppress(TimeoutError):
             # Killed, it is gone within milliseconds, unless the kernel itself hangs in a disk.
@@ -128,24 +110,93 @@ class _Overflow(Exception):
     """More output than was allowed."""
 
 
-def _start(command: Sequence[str], env: Mapping[str, str], stdin: bytes, keep_open: int | None) -> subprocess.Popen[bytes]:
-    # A file and not a pipe: whoever writes into a pipe must at the same time read what comes back.
-    with _file_of(stdin) if stdin else contextlib.nullcontext(subprocess.DEVNULL) as source:
-        try:
-            return subprocess.Popen(
-                command,
-                stdin=source,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env=dict(env),
-                cwd="/",
-                start_new_session=True,
-                pass_fds=() if keep_open is None else (keep_open,),
-            )
-        except FileNotFoundError as error:
-            raise Invalid(f"{command[0]} is not installed, or not in PATH ({env.get('PATH', '')}). Install it.") from error
+async def _read_all(
+    process: subprocess.Popen[bytes],
+    exited: asyncio.Future[None],
+    transports: list[asyncio.ReadTransport],
+    out: bytearray,
+    err: bytearray,
+    cap: int,
+) -> None:
+    """Read both pipes to their ends and wait for the program's."""
+    assert process.stdout is not None
+    assert process.stderr is not None
+    stdout = await _reader(process.stdout, transports)
+    stderr = await _reader(process.stderr, transports)
+    reading = asyncio.gather(_take(stdout, out, cap, strict=True), _take(stderr, err, STDERR_CAP, strict=False))
+    try:
+        either: list[asyncio.Future[Any]] = [reading, exited]
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if not reading.done():  # what outlives its parent would keep the pipes open
+            _kill_group(process.pid)
+        await reading
+        await asyncio.shield(exited)
+    finally:
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+
+
+def _start(
+    command: Sequence[str], env: Mapping[str, str], limits: Limits, stdin: bytes, keep_open: int | None
+) -> subprocess.Popen[bytes]:
+    bounds = [str(limits.memory // 1024), str(limits.file_size // 512)]  # the units of ulimit -v and -f
+    with _source(stdin) as source:
+        return subprocess.Popen(  # noqa: S603 -- the command is a list; the shell's text is a constant
+            ["/bin/sh", "-c", _LIMITED, "sh", *bounds, *command],
+            stdin=source,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=dict(env),
+            cwd="/",
+            start_new_session=True,
+            pass_fds=() if keep_open is None else (keep_open,),
+        )
 
 
 @contextlib.contextmanager
-def _file_of(content: bytes):  # type: ignore[no-untyped-def]
-    raise NotImplementedError
+def _source(content: bytes) -> Iterator[int | IO[bytes]]:
+    """*content* as a file and not a pipe: whoever writes into a pipe must at the same time read what comes back."""
+    if not content:
+        yield subprocess.DEVNULL
+        return
+    with tempfile.TemporaryFile() as file:
+        file.write(content)
+        file.seek(0)
+        yield file
+
+
+def _wait(pid: int, loop: asyncio.AbstractEventLoop, exited: asyncio.Future[None]) -> None:
+    """Tell *exited* when the process ended, and leave it unreaped."""
+    with contextlib.suppress(ChildProcessError):
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        loop.call_soon_threadsafe(_tell, exited)
+
+
+def _tell(exited: asyncio.Future[None]) -> None:
+    if not exited.done():
+        exited.set_result(None)
+
+
+async def _reader(pipe: IO[bytes], transports: list[asyncio.ReadTransport]) -> asyncio.StreamReader:
+    reader = asyncio.StreamReader(limit=MIB)
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), pipe
+    )
+    transports.append(transport)
+    return reader
+
+
+async def _take(reader: asyncio.StreamReader, into: bytearray, cap: int, *, strict: bool) -> None:
+    """Read to the end, and keep at most *cap* bytes; raises _Overflow at the first byte beyond if *strict*."""
+    while chunk := await reader.read(MIB):
+        if strict and len(into) + len(chunk) > cap:
+            raise _Overflow
+        into += chunk[: max(0, cap - len(into))]
+
+
+def _kill_group(pid: int) -> None:
+    # The leader is our child and not yet reaped, so that the number is still its own. EPERM is what some kernels say when
+    # nothing but zombies is left.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)

@@ -24,7 +24,12 @@ def marks(context: RenderContext) -> dict[str, str]:
 
 
 def entry(
-    kind: Kind, spec: ServiceSpec, context: RenderContext, fields: Mapping[str, Any], *, meta: Mapping[str, str] | None = None
+    kind: Kind,
+    spec: ServiceSpec,
+    context: RenderContext,
+    fields: Mapping[str, Any],
+    *,
+    meta: Mapping[str, str] | None = None,
 ) -> Component:
     """A config entry of the service's own name, as PUT /v1/config takes it. *meta* is added beside the marks."""
     body = {"Kind": str(kind), "Name": spec.name, **tenancy(spec, context), **fields}

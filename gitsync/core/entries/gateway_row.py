@@ -107,7 +107,9 @@ def _not_listed(spec: ServiceSpec, context: RenderContext, files: TlsFiles) -> F
     named = [f"{key}: {value}" for key, value in _named(files) if value]
     own = _gateway(spec, context)
     listed = [*own.tls, *([TlsFiles(own.default_ca_file)] if own.default_ca_file else [])]
-    known = "; ".join("{" + ", ".join(f"{key}: {value}" for key, value in _named(each) if value) + "}" for each in listed)
+    known = "; ".join(
+        "{" + ", ".join(f"{key}: {value}" for key, value in _named(each) if value) + "}" for each in listed
+    )
     return note(
         "gateway-file-not-listed",
         f"Nothing is written, because the configuration does not list {{{', '.join(named)}}} for the gateway {gateway.service}: "

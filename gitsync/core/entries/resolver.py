@@ -21,13 +21,13 @@ def resolver(spec: ServiceSpec, context: RenderContext) -> Made:
     fields, findings = resolver_waits(spec, context)
     wanted = spec.connect.resolver
     if wanted:
-        for part in (_subsets(wanted, context), _elsewhere(spec, wanted, context), _balance(wanted, context)):
+        for part in (_subsets(wanted), _elsewhere(spec, wanted, context), _balance(wanted, context)):
             fields |= part[0]
             findings += part[1]
     return entry(Kind.RESOLVER, spec, context, fields), findings
 
 
-def _subsets(wanted: Resolver, context: RenderContext) -> Fields:
+def _subsets(wanted: Resolver) -> Fields:
     fields = filled(
         DefaultSubset=wanted.default_subset,
         Subsets={
@@ -38,13 +38,13 @@ def _subsets(wanted: Resolver, context: RenderContext) -> Fields:
     findings: list[Finding] = []
     for name, subset in wanted.subsets.items():
         fault = filter_fault(subset.filter) if subset.filter else None
-        if fault and not context.features.has(Feature.FILTER_CHECKED):
-            # Later Consuls refuse what they cannot evaluate; this one stores it, and the gateway then gets no endpoints at all.
+        if fault:
+            # Consul checks the syntax at most, and stores what it then cannot evaluate: `Service.Nope == 1`, on 1.21.4 too.
             findings.append(
                 note(
                     "subset-filter-unsafe",
-                    f"Nothing is written, because {fault}, and Consul {context.features.version_text} stores such a filter "
-                    "unchecked: were it bad, no service of the gateway would get its servers any more.",
+                    f"Nothing is written, because {fault}: Consul stores a filter that it cannot evaluate, and no service of the "
+                    "gateway would get its servers any more.",
                     hint='Write it like Service.Meta.version == "v1", with ==, !=, in, contains, is empty, matches, and, or, not.',
                     spec_path=f"connect.resolver.subsets.{name}.filter",
                 )

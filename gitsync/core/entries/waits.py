@@ -54,12 +54,17 @@ def resolver_waits(spec: ServiceSpec, context: RenderContext) -> Fields:
 
 
 def longest_wait(spec: ServiceSpec) -> Duration | None:
-    """The longest that any caller of this service's own server waits for a request; None where nothing says so."""
+    """How long the gateway has to wait, so that no route of the service is cut short; None where its own 15 s are enough."""
     waits = [spec.connect.mesh_policy.timeouts.request]
-    for route in spec.connect.router.routes if spec.connect.router else ():
-        if route.destination and (route.destination.service or spec.name).lower() == spec.name:
-            waits.append(route.destination.request_timeout)
-    return max((wait for wait in waits if wait), default=None)
+    waits += [
+        route.destination.request_timeout
+        for route in (spec.connect.router.routes if spec.connect.router else ())
+        if route.destination and (route.destination.service or spec.name).lower() == spec.name
+    ]
+    longest = max((wait for wait in waits if wait), default=None)
+    if waits[0] is None and longest and longest <= GATEWAY_LIMIT:
+        return None  # the routes that say nothing have Envoy's 15 s, and the gateway must not be quicker
+    return longest
 
 
 def route_waits(spec: ServiceSpec, wanted: RouteDestination | None, context: RenderContext) -> dict[str, str]:

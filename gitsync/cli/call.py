@@ -1,0 +1,84 @@
+"""One call of a command: its work from the start to the exit code, whatever happens."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import os
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
+from typing import NoReturn
+
+import typer
+
+from gitsync.cli.screen import Screen, error_as_json
+from gitsync.log import configure, hide
+from gitsync.model.errors import GitsyncError
+from gitsync.settings import Settings, load_settings
+from gitsync.settings import warnings as settings_warnings
+
+FINE, BUG, CHANGES, REFUSED, CONFLICT, USAGE = 0, 1, 2, 3, 4, 64
+INTERRUPTED, TERMINATED, NO_READER = 128 + signal.SIGINT, 128 + signal.SIGTERM, 128 + signal.SIGPIPE
+
+
+def carry_out(work: Callable[[Screen], Awaitable[int]], *, as_json: bool = False, debug: bool = False) -> NoReturn:
+    """Do *work*, and leave with the exit code that it returns or that its error has."""
+    screen = Screen(as_json=as_json)
+    sink = configure(sys.stderr, level="debug" if debug else "warning")
+    try:
+        code = asyncio.run(_until_told(work(screen)))
+    except GitsyncError as error:
+        screen.fail(str(error))
+        if debug:
+            screen.note(traceback.format_exc())
+        if not screen.written:
+            screen.document({"error": error_as_json(error)})
+        code = error.exit_code
+    except (KeyboardInterrupt, asyncio.CancelledError) as ended:
+        screen.note("stopped; what was written is recorded, and the next run goes on from there")
+        code = INTERRUPTED if isinstance(ended, KeyboardInterrupt) else TERMINATED
+    finally:
+        sink.close()
+    raise typer.Exit(code)
+
+
+async def _until_told(work: Awaitable[int]) -> int:
+    """*work*, cancelled in order by SIGTERM as asyncio.run does it for Ctrl-C."""
+    task = asyncio.current_task()
+    assert task is not None
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, task.cancel)
+    try:
+        return await work
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
+
+
+def together(codes: Iterable[int]) -> int:
+    """One exit code for several: the largest of 3 to 6, which beats a bug's 1, which beats 2 (a plan with changes)."""
+    found = set(codes)
+    stopped = [code for code in found if code >= REFUSED]
+    return max(stopped) if stopped else BUG if BUG in found else CHANGES if CHANGES in found else FINE
+
+
+def settings_of(config: Path | None, screen: Screen) -> Settings:
+    """The configuration. What is allowed in it and should be known is said on the way."""
+    settings = load_settings(config, os.environ)
+    if settings.consul.token:
+        hide(settings.consul.token.get_secret_value())
+    for warning in settings_warnings(settings, os.environ):
+        screen.warn(warning)
+    return settings
+
+
+def myself() -> str:
+    """Who asks: user@host."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        user = f"uid{os.getuid()}"
+    return f"{user}@{socket.gethostname()}"
