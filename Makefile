@@ -4,13 +4,15 @@ SHELL := /bin/sh
 PYTHON ?= python3
 PYTEST_ARGS ?=
 DEMO_ARGS ?=
+BENCH_ARGS ?=
 BIN := .venv/bin
 
-.PHONY: help demo test lint format venv lock clean
+.PHONY: help demo test bench lint format venv lock clean
 
 help:
 	@echo 'make demo    start a Consul, sync the example specs into it, show what happens'
 	@echo 'make test    everything that must hold: formatting, types, layers, tests (PYTEST_ARGS="-k word" for a part of them)'
+	@echo 'make bench   how fast a sync is, as ratios to the bare Consul (BENCH_ARGS="--services 10000")'
 	@echo 'make lint    the same without the tests'
 	@echo 'make format  put the code in its form'
 	@echo 'make venv    .venv from requirements/dev.txt'
@@ -35,6 +37,10 @@ lint: venv
 test: lint
 	@consul=$${GITSYNC_TEST_CONSUL:-$$(GITSYNC_CONSUL_FROM=debian $(PYTHON) scripts/consul)} \
 	&& exec env GITSYNC_TEST_CONSUL="$$consul" $(BIN)/pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+
+bench: venv
+	@consul=$${GITSYNC_TEST_CONSUL:-$$(GITSYNC_CONSUL_FROM=debian $(PYTHON) scripts/consul)} \
+	&& exec env GITSYNC_TEST_CONSUL="$$consul" $(BIN)/python tests/bench/sync.py $(BENCH_ARGS)
 
 format: venv
 	$(BIN)/ruff check --fix .

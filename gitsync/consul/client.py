@@ -105,21 +105,23 @@ class Client:
         *,
         write: bool | None = None,
         urgent: bool = False,
+        what: str = "",
     ) -> Answer:
         """Send one request and return whatever was answered.
 
         path: from `/v1/` on, its segments encoded (`segment`). params: an empty value makes a bare name (`?consistent`).
         body: JSON unless bytes. write: whether it changes anything (default: all but GET), which decides between Unavailable and
-        Unknown. urgent: does not wait for a slot of the pool. Raises Unavailable or Unknown if there is no answer.
+        Unknown. urgent: does not wait for a slot of the pool. what: the request in words, for messages.
+        Raises Unavailable or Unknown if there is no answer.
         """
         write = method != "GET" if write is None else write
         area = path.split("/", 3)[2].partition("?")[0]
         self.requests[method, "txn-get" if area == "txn" and not write else area] += 1
         request = self._request(method, path, params, body)
         if urgent:
-            return await self._send(request, write=write)
+            return await self._send(request, write=write, what=what)
         async with self._slots:
-            return await self._send(request, write=write)
+            return await self._send(request, write=write, what=what)
 
     async def ask(
         self,
@@ -134,10 +136,11 @@ class Client:
     ) -> Answer:
         """`call`, and raise what the answer means unless it is 200, 404 to a read, or 409. what: the request in words."""
         write = method != "GET" if write is None else write
-        answer = await self.call(method, path, params, body, write=write, urgent=urgent)
-        return classify(answer, write=write, what=what or f"{method} {path}")
+        what = what or f"{method} {path}"
+        answer = await self.call(method, path, params, body, write=write, urgent=urgent, what=what)
+        return classify(answer, write=write, what=what)
 
-    async def _send(self, request: httpx.Request, *, write: bool) -> Answer:
+    async def _send(self, request: httpx.Request, *, write: bool, what: str) -> Answer:
         transport = self._transport
         if transport is None:
             raise RuntimeError("a Client is used inside `async with`")
@@ -151,7 +154,7 @@ class Client:
                 finally:
                     await response.aclose()
         except (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise lost(error, write=write, what=f"{request.method} {request.url.path}") from error
+            raise lost(error, write=write, what=what or f"{request.method} {request.url.path}") from error
         return Answer(response.status_code, response.headers, body)
 
     def _request(self, method: str, path: str, params: Params | None, body: Body | None) -> httpx.Request:

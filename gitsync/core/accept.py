@@ -47,7 +47,7 @@ def accept(
             own = tuple(finding for file in broken[key] for finding in file.findings if finding.service == key)
             refused[key] = trouble + own
         else:
-            commit = ledger.origin.commit if ledger and ledger.spec_hash == chosen.hash else revision
+            commit = (ledger.origin.commit if ledger and ledger.spec_hash == chosen.hash else "") or revision
             services[key] = Wanted(chosen.spec, chosen.hash, Origin(chosen.place.path, commit), chosen.place)
     return Desired(
         revision=revision,

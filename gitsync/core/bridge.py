@@ -252,7 +252,7 @@ def _order_resolvers(outlook: Outlook, result: Bridges) -> None:
     }
     if not written:
         return
-    waits: dict[str, set[str]] = {}
+    waits: dict[str, frozenset[str]] = {}
     for name in sorted({*written, *(name for kind, name in outlook.sight.found.entries if kind is Kind.RESOLVER)}):
         body = outlook.body(Kind.RESOLVER, name) or {}
         fresh = {service for service, subset in subsets_named(Kind.RESOLVER, body) if _is_new(outlook, service, subset)}

@@ -66,24 +66,15 @@ def plan_service(
     """Plan a service that Git wants. Never touches what *owner* does not own and *adoption* does not give it."""
     wishes = {component.key: component for component in components}
     findings: list[Finding] = []
-    taken: set[ComponentKey] = set()
-    ours: dict[ComponentKey, Observed] = {}
-    strangers: list[tuple[ComponentKey, Claim]] = []
-    for each in sorted(_relevant(key, wishes, sight, ledger=ledger, marked=marked)):
-        seen = sight.observed(each)
-        if seen is None:
-            continue
-        claimed = claim(each, seen, ledger=ledger, owner=owner, sight=sight)
-        if claimed.standing is Standing.OURS:
-            ours[each] = seen
-        elif each in wishes or each.kind in EXCLUSIVE:
-            if adoption.allows(key, claimed):
-                ours[each] = seen
-                taken.add(each)
-            else:
-                strangers.append((each, claimed))
-    if ledger and ledger.owner != owner and ledger.state != "released" and not _may_take(key, ledger, adoption):
-        strangers.append((ComponentKey(key, Kind.DEFAULTS), Claim(Standing.FOREIGN, ledger.owner)))
+    ours, taken, strangers = _sort_out(
+        key,
+        _relevant(key, wishes, sight, ledger=ledger, marked=marked),
+        sight,
+        wishes=wishes,
+        owner=owner,
+        ledger=ledger,
+        adoption=adoption,
+    )
     if strangers:
         return ServicePlan(key, Verdict.CONFLICT, findings=_conflict(key, strangers, wanted), ledger=ledger)
 
@@ -104,7 +95,7 @@ def plan_service(
                 )
             )
     for each, seen in sorted(ours.items()):
-        if each not in wishes:
+        if each not in wishes and not sight.left_over(each):
             reason = f"no longer in the spec ({wanted.place})"
             changes.append(
                 Change(
@@ -133,6 +124,38 @@ def plan_service(
     )
 
 
+def _sort_out(
+    key: ServiceKey,
+    keys: Iterable[ComponentKey],
+    sight: Sight,
+    *,
+    wishes: Mapping[ComponentKey, Component],
+    owner: str,
+    ledger: Ledger | None,
+    adoption: Adoption,
+) -> tuple[dict[ComponentKey, Observed], set[ComponentKey], list[tuple[ComponentKey, Claim]]]:
+    """What is there of *keys*: ours, which of that is only now taken over, and what is somebody else's and in the way."""
+    ours: dict[ComponentKey, Observed] = {}
+    taken: set[ComponentKey] = set()
+    strangers: list[tuple[ComponentKey, Claim]] = []
+    for each in sorted(keys):
+        seen = sight.observed(each)
+        if seen is None:
+            continue
+        claimed = claim(each, seen, ledger=ledger, owner=owner, sight=sight)
+        if claimed.standing is Standing.OURS:
+            ours[each] = seen
+        elif each in wishes or each.kind in EXCLUSIVE or _was_theirs(each, claimed, ledger, owner):
+            if adoption.allows(key, claimed):
+                ours[each] = seen
+                taken.add(each)
+            else:
+                strangers.append((each, claimed))
+    if ledger and ledger.owner != owner and ledger.state != "released" and not _may_take(key, ledger, adoption):
+        strangers.append((ComponentKey(key, Kind.DEFAULTS), Claim(Standing.FOREIGN, ledger.owner)))
+    return ours, taken, strangers
+
+
 def plan_removal(
     key: ServiceKey, sight: Sight, *, owner: str, ledger: Ledger | None, marked: frozenset[ComponentKey], reason: str
 ) -> ServicePlan:
@@ -140,7 +163,9 @@ def plan_removal(
     changes: list[Change] = []
     for each in sorted(_relevant(key, {}, sight, ledger=ledger, marked=marked)):
         seen = sight.observed(each)
-        if seen and claim(each, seen, ledger=ledger, owner=owner, sight=sight).standing is Standing.OURS:
+        if not seen or sight.left_over(each):
+            continue
+        if claim(each, seen, ledger=ledger, owner=owner, sight=sight).standing is Standing.OURS:
             changes.append(
                 Change(
                     each,
@@ -213,6 +238,11 @@ def _write(
         key, Action.UPDATE, WRITE_PHASE[key.kind], seen.body, body, seen.modify_index, diff, reason, take=taken
     )
     return change, carried
+
+
+def _was_theirs(key: ComponentKey, claimed: Claim, ledger: Ledger | None, owner: str) -> bool:
+    """A part of the service that its former owner recorded: whoever takes the service over takes this too."""
+    return ledger is not None and ledger.owner != owner and claimed.by == ledger.owner and bool(ledger.component(key))
 
 
 def _may_take(key: ServiceKey, ledger: Ledger, adoption: Adoption) -> bool:

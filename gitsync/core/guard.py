@@ -45,7 +45,7 @@ def guard(
     }
     if not identities:
         return dict(plans), ()
-    emptied = not desired.services and not desired.refused
+    emptied = not (desired.services or desired.refused or desired.unreadable)
     granted = [approval for approval in approvals if approval.empty or not emptied]
     approved = {pair for approval in granted for pair in approval.services}
     waiting = {key: index for key, index in identities.items() if (key.path, index) not in approved}
@@ -55,7 +55,7 @@ def guard(
     reason = _reason(waiting, len(identities), owned, limits, emptied=emptied)
     held = set(waiting) if reason else set()
     if not reason:
-        held, reason = _uncertain(waiting, plans, desired, ledgers_missing=ledgers_missing)
+        held, reason = _uncertain(waiting, plans, sight, desired, ledgers_missing=ledgers_missing)
     if not held:
         return dict(plans), ()
     pairs = tuple(sorted((key, waiting[key]) for key in held))
@@ -98,6 +98,7 @@ def _reason(waiting: Mapping[ServiceKey, int], deletes: int, owned: int, limits:
 def _uncertain(
     waiting: Mapping[ServiceKey, int],
     plans: Mapping[ServiceKey, ServicePlan],
+    sight: Sight,
     desired: Desired,
     *,
     ledgers_missing: bool,
@@ -108,7 +109,11 @@ def _uncertain(
     files = ", ".join(sorted(desired.unreadable)[:3])
     if ledgers_missing:
         return set(waiting), f"ledgers are missing while {files} cannot be read, so it may still be wanted there"
-    recorded = {plan.ledger.origin.path for plan in plans.values() if plan.ledger}
+    # Of all services, not of the planned ones only: a plan after the locks looks at those that are locked.
+    owners = {ledger.owner for key in waiting if (ledger := plans[key].ledger)}
+    recorded = {
+        each.origin.path for each in sight.found.ledgers.values() if each.owner in owners and each.state != "released"
+    }
     if desired.unreadable <= recorded:
         return set(), ""
     held = set()

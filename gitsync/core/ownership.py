@@ -9,7 +9,16 @@ from enum import StrEnum
 from gitsync.core.normalize import content_hash
 from gitsync.core.sight import Sight, owns
 from gitsync.model.component import Ledger, Observed
-from gitsync.model.key import EXTERNAL_SOURCE, MANAGED_BY, OWNER_MARK, RELEASED_PREFIX, ComponentKey, Kind, ServiceKey
+from gitsync.model.key import (
+    EXTERNAL_SOURCE,
+    MANAGED_BY,
+    OWNER_MARK,
+    RELEASED_PREFIX,
+    SERVICE_MARK,
+    ComponentKey,
+    Kind,
+    ServiceKey,
+)
 
 
 class Standing(StrEnum):
@@ -42,17 +51,14 @@ class Adoption:
     def allows(self, service: ServiceKey, claim: Claim) -> bool:
         named = self.everything or service in self.names
         match claim.standing:
-            case Standing.OURS:
+            case Standing.OURS | Standing.RELEASED:
                 return True
             case Standing.FREE:
                 return named
-            case Standing.RELEASED:
-                return True
             case Standing.GIVEN_UP:
                 return service in self.names
             case Standing.FOREIGN:
                 return named and bool(self.take_from) and claim.by == self.take_from
-        return False
 
 
 def claim(key: ComponentKey, seen: Observed, *, ledger: Ledger | None, owner: str, sight: Sight) -> Claim:
@@ -60,23 +66,29 @@ def claim(key: ComponentKey, seen: Observed, *, ledger: Ledger | None, owner: st
     if key.kind is Kind.GATEWAY_ROW:
         return _row(key, seen, ledger=ledger, owner=owner, sight=sight)
     if key.kind is Kind.CATALOG:
-        return _marked(seen.body.get("NodeMeta") or {}, ledger=ledger, key=key, owner=owner)
+        meta = seen.body.get("NodeMeta") or {}
+        if meta.get(OWNER_MARK) and meta.get(SERVICE_MARK, key.service.path) != key.service.path:
+            return Claim(Standing.FOREIGN, f"{meta[OWNER_MARK]} for {meta[SERVICE_MARK]}")
+        return _marked(meta, ledger=ledger, key=key, owner=owner)
     return _marked(seen.body.get("Meta") or {}, ledger=ledger, key=key, owner=owner)
 
 
 def _marked(meta: Mapping[str, str], *, ledger: Ledger | None, key: ComponentKey, owner: str) -> Claim:
-    if owns(meta, owner):
-        return Claim(Standing.OURS, owner)
+    """The marks say whose it is, and the ledger is ahead of them: it is written first when a service changes hands."""
     mark = meta.get(OWNER_MARK, "")
+    if mark and ledger and mark == ledger.owner and ledger.state == "released":
+        mark = RELEASED_PREFIX + mark
+    elif mark == owner and ledger and ledger.owner != owner and ledger.state != "released":
+        mark = ledger.owner
+    source = "" if mark else meta.get(EXTERNAL_SOURCE, "")
+    # Written by us: the mark was lost, or is still the former owner's. Our record of having written it was not lost.
+    if mark == owner or (not source and _written(ledger, key, owner)):
+        return Claim(Standing.OURS, owner)
     if mark.startswith(RELEASED_PREFIX):
         former = mark.removeprefix(RELEASED_PREFIX)
         return Claim(Standing.GIVEN_UP if former == owner else Standing.RELEASED, former)
-    if mark:
-        return Claim(Standing.FOREIGN, mark)
-    if source := meta.get(EXTERNAL_SOURCE, ""):
-        return Claim(Standing.FOREIGN, source)
-    if _written(ledger, key, owner):
-        return Claim(Standing.OURS, owner)  # the mark was lost, our record of having written it was not
+    if mark or source:
+        return Claim(Standing.FOREIGN, mark or source)
     return Claim(Standing.FREE, meta.get(MANAGED_BY, ""))
 
 

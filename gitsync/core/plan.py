@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from gitsync.core.bridge import bridges
 from gitsync.core.codes import note
-from gitsync.core.compare import plan_removal, plan_service
+from gitsync.core.compare import WRITE_PHASE, plan_removal, plan_service
 from gitsync.core.digest import plan_digest, service_digest
 from gitsync.core.guard import PruneLimits, guard
 from gitsync.core.hosts import hand_over
@@ -15,7 +16,7 @@ from gitsync.core.outlook import Outlook
 from gitsync.core.ownership import Adoption
 from gitsync.core.references import still_referenced
 from gitsync.core.sight import Sight
-from gitsync.model.component import Found, Ledger
+from gitsync.model.component import Found
 from gitsync.model.context import Rendered
 from gitsync.model.desired import Desired
 from gitsync.model.finding import Finding, Severity
@@ -50,20 +51,18 @@ def make_plan(
     to look at, as after they were locked; all the others are taken to stay as they were found.
     """
     sight = Sight(found)
-    mine = {
-        key: ledger for key, ledger in found.ledgers.items() if ledger.owner == owner and ledger.state != "released"
-    }
-    marked = sight.marked(owner)
+    mine = {key for key, ledger in found.ledgers.items() if ledger.owner == owner and ledger.state != "released"}
+    # Where a ledger says released, or another owner, what still carries our mark is not ours any more.
+    marked = {key: marks for key, marks in sight.marked(owner).items() if key in mine or key not in found.ledgers}
+    said: dict[ServiceKey | None, list[Finding]] = defaultdict(list)
+    for finding in desired.findings:
+        said[finding.service].append(finding)
     compared = {
         key: _compare(
-            key,
+            _Case(key, rendered.get(key), (*judged.get(key, ()), *said[key]), frozenset(marked.get(key, ()))),
             desired,
-            rendered,
-            judged,
             sight,
             owner=owner,
-            ledger=found.ledgers.get(key),
-            marked=marked,
             policy=policy,
         )
         for key in sorted({*desired.services, *desired.refused, *mine, *marked})
@@ -90,11 +89,13 @@ def make_plan(
         refused = {**blocked, **refused}
 
     for key, rank in handover.ranks.items():
-        plans[key] = _ranked(plans[key], rank)
+        plans[key] = _ranked(plans[key], ComponentKey(key, Kind.DEFAULTS), rank)
     for key, change in handover.bridges.items():
         plans[key] = replace(plans[key], changes=(change, *plans[key].changes))
     for component, steps in bridging.steps.items():
         plans[component.service] = _with_steps(plans[component.service], component, steps)
+    for component, rank in bridging.ranks.items():
+        plans[component.service] = _ranked(plans[component.service], component, rank)
     for key, findings in handover.findings.items():
         plans[key] = replace(plans[key], findings=(*plans[key].findings, *findings))
     plans = {key: _finish(plan, moving=_moving(plan)) for key, plan in plans.items()}
@@ -112,55 +113,76 @@ def make_plan(
     )
 
 
-def _compare(
-    key: ServiceKey,
-    desired: Desired,
-    rendered: Mapping[ServiceKey, Rendered],
-    judged: Mapping[ServiceKey | None, tuple[Finding, ...]],
-    sight: Sight,
-    *,
-    owner: str,
-    ledger: Ledger | None,
-    marked: Mapping[ServiceKey, set[ComponentKey]],
-    policy: Policy,
-) -> ServicePlan:
-    own = ledger if ledger and ledger.owner == owner else None
-    marks = frozenset(marked.get(key, ()))
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """One service before its plan. said: what was found about it besides its rendering. marked: what carries our mark."""
+
+    key: ServiceKey
+    rendered: Rendered | None
+    said: tuple[Finding, ...]
+    marked: frozenset[ComponentKey]
+
+
+def _compare(case: _Case, desired: Desired, sight: Sight, *, owner: str, policy: Policy) -> ServicePlan:
+    """One service, before its neighbours have a say."""
+    key, rendered, said = case.key, case.rendered, case.said
+    ledger = sight.found.ledgers.get(key)
     if key in desired.refused:
         return ServicePlan(key, Verdict.REFUSED, findings=desired.refused[key], ledger=ledger)
     wanted = desired.services.get(key)
-    if wanted is None:
-        if own and own.origin.path in desired.unreadable:
-            return ServicePlan(key, Verdict.REFUSED, findings=(_unreadable(key, own.origin.path),), ledger=ledger)
-        if own and str((own.spec.get("metadata") or {}).get("prune", "")) == "never":
-            return ServicePlan(key, Verdict.UNCHANGED, findings=(_never(key),), ledger=ledger)
-        reason = f"{own.origin.path} no longer has it" if own else "carries our owner mark, and Git does not want it"
-        return plan_removal(key, sight, owner=owner, ledger=ledger, marked=marks, reason=reason)
-    findings = (
-        *rendered[key].findings,
-        *judged.get(key, ()),
-        *(each for each in desired.findings if each.service == key),
-    )
-    if any(finding.severity is Severity.ERROR for finding in (*rendered[key].findings, *judged.get(key, ()))):
+    if wanted is None or rendered is None:
+        return _unwanted(key, desired, sight, owner=owner, marked=case.marked)
+    findings = (*rendered.findings, *said)
+    if rendered.refused or any(_stops(finding) for finding in said):
         return ServicePlan(key, Verdict.REFUSED, findings=findings, ledger=ledger)
     plan = plan_service(
-        key, wanted, rendered[key].components, sight, owner=owner, ledger=ledger, marked=marks, adoption=policy.adoption
+        key,
+        wanted,
+        rendered.components,
+        sight,
+        owner=owner,
+        ledger=ledger,
+        marked=case.marked,
+        adoption=policy.adoption,
     )
     plan = replace(plan, findings=(*findings, *plan.findings))
-    if plan.drift and policy.drift != "enforce":
-        if policy.drift == "off":
-            return replace(plan, verdict=Verdict.UNCHANGED, changes=(), drift=False)
-        return replace(plan, verdict=Verdict.DRIFT, findings=(*plan.findings, _drift(key, plan.changes)))
-    return plan
+    if not plan.drift or policy.drift == "enforce":
+        return plan
+    if policy.drift == "off":
+        return replace(plan, verdict=Verdict.UNCHANGED, changes=(), drift=False)
+    return replace(plan, verdict=Verdict.DRIFT, findings=(*plan.findings, _drift(key, plan.changes)))
+
+
+def _stops(finding: Finding) -> bool:
+    """An error, unless it is about another document of the same name: that one is refused, this one goes on."""
+    return finding.severity is Severity.ERROR and finding.code != "duplicate-service"
+
+
+def _unwanted(
+    key: ServiceKey, desired: Desired, sight: Sight, *, owner: str, marked: frozenset[ComponentKey]
+) -> ServicePlan:
+    """A service of ours that no document names any more."""
+    ledger = sight.found.ledgers.get(key)
+    own = ledger if ledger and ledger.owner == owner else None
+    if own and own.origin.path in desired.unreadable:
+        return ServicePlan(key, Verdict.REFUSED, findings=(_unreadable(key, own.origin.path),), ledger=ledger)
+    anchor = sight.entry(Kind.DEFAULTS, key.name)
+    labels = own.spec.get("metadata") if own and own.spec else anchor.meta if anchor else None
+    if (labels or {}).get("prune") == "never":
+        return ServicePlan(key, Verdict.UNCHANGED, findings=(_never(key),), ledger=ledger)
+    reason = f"{own.origin.path} no longer has it" if own else "carries our owner mark, and Git does not want it"
+    return plan_removal(key, sight, owner=owner, ledger=ledger, marked=marked, reason=reason)
 
 
 def _refuse(plan: ServicePlan, finding: Finding) -> ServicePlan:
     return replace(plan, verdict=Verdict.REFUSED, changes=(), records=False, findings=(*plan.findings, finding))
 
 
-def _ranked(plan: ServicePlan, rank: int) -> ServicePlan:
+def _ranked(plan: ServicePlan, component: ComponentKey, rank: int) -> ServicePlan:
+    """With the place that the write of *component* has inside its phase; the steps around it keep theirs."""
+    phase = WRITE_PHASE[component.kind]
     changes = tuple(
-        replace(change, rank=rank) if change.key.kind is Kind.DEFAULTS and change.phase is Phase.DEFAULTS else change
+        replace(change, rank=rank) if change.key == component and change.phase is phase and not change.rank else change
         for change in plan.changes
     )
     return replace(plan, changes=changes)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from gitsync.model.component import Body, CatalogNode, Entry, Found, Observed
-from gitsync.model.key import ENTRY_KINDS, MANAGED_BY, OWNER_MARK, SERVICE_MARK, ComponentKey, Kind, ServiceKey
+from gitsync.model.key import MANAGED_BY, OWNER_MARK, SERVICE_MARK, ComponentKey, Kind, ServiceKey
 
 
 class Sight:
@@ -71,7 +72,7 @@ class Sight:
         node = self.node(key.datacenter, key.node) if key.kind is Kind.CATALOG else None
         return node is not None and left_over(node, key.service.name)
 
-    def referrers(self, name: str) -> Set[tuple[Kind, str]]:
+    def referrers(self, name: str) -> AbstractSet[tuple[Kind, str]]:
         """The (kind, lower-cased name) of every entry that names the service *name* somewhere in it."""
         return self._referrers.get(name.lower(), set())
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from gitsync.core.sight import owns
+from gitsync.core.sight import node_body, owns
 from gitsync.engine.lock import Claim, lock
 from gitsync.engine.observe import observe_entries, read_ledgers, read_owner
 from gitsync.engine.ports import Consul, Lease, Op, World
@@ -143,12 +143,7 @@ async def _unmark_node(world: World, owner: Owner, key: ComponentKey, lease: Lea
     node = await world.consul.read_node(key.datacenter, key.node)
     if node is None or not owns(node.meta, str(owner)):
         return False
-    body = {
-        "Node": node.node,
-        "Datacenter": node.datacenter,
-        "Address": node.address,
-        "NodeMeta": {**node.meta, OWNER_MARK: f"{RELEASED_PREFIX}{owner}"},
-    }
+    body = {**node_body(node, key.service.name), "NodeMeta": {**node.meta, OWNER_MARK: f"{RELEASED_PREFIX}{owner}"}}
     fence = (kv.lock(key.service), lease.id) if key.datacenter == world.features.datacenter else None
     await world.consul.register(body, node, fence=fence)
     return True

@@ -352,7 +352,9 @@ Regex = Annotated[str, AfterValidator(_regex)]
 FilePath = Annotated[str, AfterValidator(_file), Field(json_schema_extra={"pattern": "^/"})]
 HeaderName = Annotated[str, AfterValidator(_matches(_HEADER, "the name of a header"))]
 Methods = Annotated[
-    Items[str], AfterValidator(_methods), WithJsonSchema({"type": "array", "items": {"enum": list(METHODS)}})
+    Items[str],
+    AfterValidator(_methods),
+    WithJsonSchema({"type": "array", "items": {"enum": [*METHODS, *map(str.lower, METHODS)]}}),
 ]
 Conditions = Annotated[
     Items[str],

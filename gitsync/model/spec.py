@@ -260,4 +260,5 @@ def json_schema() -> dict[str, Any]:
     router = {"anyOf": [{"$ref": "#/$defs/Router"}, {"type": "null"}], "default": None}
     schema["properties"] |= {"router": router | {"description": older + "connect.router.", "deprecated": True}}
     schema["properties"]["metadata"]["additionalProperties"] = {"type": ["string", "number", "boolean"]}
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "gitsync service spec"} | schema
+    parts["Resolver"]["properties"]["subsets"]["additionalProperties"] = False
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema | {"title": "gitsync service spec"}

@@ -76,7 +76,7 @@ async def test_what_left_git_leaves_consul(bench: Workbench, consul: ConsulServe
         "svc-handler/ledger/default/default/pay",
         "svc-handler/ledger/default/default/shop",
     ]
-    assert not [key for key in consul.keys() if "books" in key]
+    assert not [key for key in consul.keys("") if "books" in key]
     assert consul.get("/v1/catalog/node/ext-books") in (None, {"Node": None, "Services": []}) or not consul.get(
         "/v1/catalog/service/books"
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
 
 import pytest
 
@@ -149,8 +148,6 @@ async def test_a_name_of_any_characters_is_one_entry(ours: Consul, name: str):
 async def test_a_number_that_is_no_index_is_never_sent(ours: Consul):
     with pytest.raises(ValueError, match="index"):
         await ours.put_entry(PAY, index=-1)
-    with pytest.raises(ValueError, match="index"):
-        await ours.delete_entry(replace(Entry("service-defaults", "pay", PAY, 0, 1), modify_index=True))
 
 
 async def test_what_the_token_may_not_see_is_forbidden_by_name_and_missing_from_a_list(consul_acl: ConsulServer):

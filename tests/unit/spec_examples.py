@@ -111,7 +111,7 @@ connect:
           http:
             path_prefix: /admin
             methods: [POST]
-            headers: [ { name: x-a, exact: a } ]
+            headers: [ { name: x-a, exact: a }, { name: x-b, prefix: b }, { name: x-c, suffix: c }, { name: x-d, regex: d } ]
         - { action: allow, http: { path_exact: /a } }
         - { action: allow, http: { path_regex: "/b.*" } }
 metadata: { owner: payments, pii: false, cost_center: FIN-1234, version: 1.10 }
@@ -122,7 +122,7 @@ routing: { endpoints: [ { host: 10.0.0.1, port: 80 }, { host: "2001:db8::1", por
 exposure: { mode: catalog_external, check: { http: "http://10.0.0.1/health" } }
 connect:
   mesh_policy: { protocol: grpc }
-  router: { prefix: /, retries: { attempts: 0, on: [reset], status_codes: [503] } }
+  router: { prefix: /, retries: { attempts: 0, per_try_timeout: 1s, on: [reset], status_codes: [503] } }
   resolver:
     load_balancer: { policy: least_request, least_request: { choice_count: 3 } }
 """,

@@ -15,7 +15,7 @@ from gitsync.core.spec_fields import SPEC_FIELDS, keys_at, pattern
 from gitsync.model.desired import ParsedFile
 from gitsync.model.finding import Finding, Severity
 from gitsync.model.key import ServiceKey
-from gitsync.model.spec import SpecDefaults, spec_hash
+from gitsync.model.spec import LABELS, SpecDefaults, spec_hash
 from tests.unit.spec_examples import EVERY_FIELD, FIRST, SHORT, spec_of
 
 PAY = ServiceKey("pay")
@@ -365,11 +365,11 @@ BAD = [
     ("partition: a_b", "name-invalid", "partition"),
     # host
     *[(f"routing: {{ host: {host}, port: 1 }}", "host-invalid", "routing.host") for host in (
-        "2852039166", "'2852039166'", "0xa9fea9fe", "0251.0376.0251.0376", "169.254.43518", "0x7f.1", "127.1", "'0'", "①②⑦.0.0.1",
-        "１２７.0.0.1", "127。0。0。1", "'[::1]'", "fe80::1%eth0", "'[2001:db8::1]:80'", "a.example:80", "http://a.example", "a@b",
+        "'2852039166'", "0xa9fea9fe", "0251.0376.0251.0376", "169.254.43518", "0x7f.1", "'127.1'", "'0'", "①②⑦.0.0.1",
+        "１２７.0.0.1", "127。0。0。1", "'[::1]'", "fe80::1%eth0", "a.example:80", "http://a.example", "a@b",
         "a/b", "'a b'", '"a\\r\\nb"', '"a\\0b"', "a..b", "-a.example", "a_.b_", f"{'a' * 64}.example", f"{'a.' * 127}example", "''",
         "10.0.0.999", "a.example.",
-    ) if host not in ("2852039166", "'[2001:db8::1]:80'")],
+    )],
     ("routing: { host: 2852039166, port: 1 }", "wrong-type", "routing.host"),
     ('routing: { host: "[2001:db8::1]:80", port: 1 }', "host-invalid", "routing.host"),
     # port
@@ -508,9 +508,8 @@ def test_what_only_sounds_like_a_secret_is_a_label(label):
     assert spec_of(with_line(f"metadata: {{ {label} }}")).metadata
 
 
-@pytest.mark.parametrize("count", [54])
-def test_as_many_labels_as_fit_are_possible(count):
-    assert len(spec_of(with_line(f"metadata: {{ {', '.join(f'k{n}: x' for n in range(count))} }}")).metadata) == count
+def test_as_many_labels_as_fit_are_possible():
+    assert len(spec_of(with_line(f"metadata: {{ {', '.join(f'k{n}: x' for n in range(LABELS))} }}")).metadata) == LABELS
 
 
 def test_all_errors_of_a_document_are_told_at_once_in_the_order_of_the_file():

@@ -11,7 +11,7 @@ import re
 from gitsync.core.entries.patterns import pattern_fault
 
 _TOKEN = re.compile(
-    r"""\s*(?P<token>"[^"\\]*"|`[^`]*`|[A-Za-z][A-Za-z0-9_.]*(?:\["[^"\\]*"\])?|[0-9]+|==|!=|\(|\))(?![A-Za-z0-9_.\[-])"""
+    r"""\s*(?P<token>==|!=|\(|\)(?=[\s)]|$)|("[^"\\]*"|`[^`]*`|[A-Za-z][A-Za-z0-9_.]*(\["[^"\\]*"\])?|0|[1-9][0-9]*)(?=[\s)=!]|$))"""
 )
 _META = r'(\.[A-Za-z][A-Za-z0-9_]*|\["[^"\\]+"\])'
 _TEXT = re.compile(

@@ -100,7 +100,7 @@ def _elsewhere(spec: ServiceSpec, wanted: Resolver, context: RenderContext) -> F
             "failover-sees-gateway",
             "Callers fail over only when no instance of the gateway is healthy: while the gateway runs and the server behind it "
             "does not, they get 503.",
-            hint="Let a check take the server out (exposure.check, with consul-esm), or put several endpoints behind the service.",
+            hint="Put several endpoints with a check behind the service; failover is for when the gateways of a datacenter are down.",
             spec_path="connect.resolver.failover",
         )
     )

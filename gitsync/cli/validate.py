@@ -1,0 +1,239 @@
+"""`gitsync validate`: are these specs right? Asked of nobody but the files, so it runs anywhere, also before a push."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gitsync import wire
+from gitsync.cli.call import FINE, REFUSED, carry_out, settings_of
+from gitsync.cli.choice import chosen, the_one
+from gitsync.cli.options import Config, Debug, Json, OneSync
+from gitsync.cli.screen import Screen, short
+from gitsync.consul.features import parse_version
+from gitsync.core.accept import accept
+from gitsync.core.render import render
+from gitsync.model.context import GatewayFiles, RenderContext
+from gitsync.model.desired import ParsedFile
+from gitsync.model.errors import Invalid
+from gitsync.model.features import Features
+from gitsync.model.finding import Finding, Severity
+from gitsync.model.revision import NO_REVISION, Refusal
+from gitsync.model.spec import SpecDefaults
+from gitsync.settings import Settings
+from gitsync.settings.reading import DEFAULT_FILE
+
+NEWEST = "1.21.4"
+OWNER = "nobody/validate"
+TONES = {Severity.ERROR: "bad", Severity.WARNING: "wait", Severity.NOTE: "quiet"}
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What specs are judged on: a Consul that is only imagined, and what the configuration says of gateways."""
+
+    features: Features
+    gateways: dict[str, GatewayFiles]
+    defaults: SpecDefaults
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """The files that were read. root: what their paths are below. revision: "" for a folder."""
+
+    root: str
+    revision: str
+    files: tuple[ParsedFile, ...]
+    passed_over: tuple[Refusal, ...]
+
+
+def validate(
+    path: Annotated[
+        Path | None, typer.Argument(metavar="[PATH]", help="A spec file, or a folder of them.", show_default=False)
+    ] = None,
+    rev: Annotated[
+        str,
+        typer.Option("--rev", metavar="SHA", help="Instead of PATH: this commit of a sync's repository.", show_default=False),
+    ] = "",
+    sync: OneSync = None,
+    consul_version: Annotated[
+        str,
+        typer.Option(
+            "--consul-version",
+            metavar="VERSION",
+            help="Say also what this version of Consul makes of the specs; 1.18.2+ent is Enterprise. "
+            f"Default: consul.version of the configuration, else {NEWEST}.",
+            show_default=False,
+        ),
+    ] = "",
+    config: Config = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Check specs without Consul: what is wrong, and where.
+
+    Every finding begins with file:line:column. Files that were passed over are listed with the reason. With PATH no
+    configuration is needed; if there is one, its gateways, defaults and globs count.
+
+    Examples:
+
+      gitsync validate services/
+
+      gitsync validate services/pay.yaml --consul-version 1.12.9
+
+      gitsync validate --rev 4f5c1de0 --sync payments
+
+    Exit code 3 if anything is an error.
+    """
+    if (path is None) == (not rev):
+        raise typer.BadParameter("Name a PATH, or a commit with --rev: one of the two.")
+
+    async def work(screen: Screen) -> int:
+        settings = _settings(config, screen) if path else settings_of(config, screen)
+        ground = _ground(settings, consul_version)
+        read = await (_folder(path, settings, sync, ground) if path else _commit(rev, settings, sync, ground))
+        findings, services = _judge(read, ground)
+        screen.document(_as_json(read, findings, services, ground))
+        _show(screen, read, findings, services, ground)
+        return REFUSED if any(finding.severity is Severity.ERROR for finding in findings) else FINE
+
+    carry_out(work, as_json=as_json, debug=debug)
+
+
+def _settings(config: Path | None, screen: Screen) -> Settings | None:
+    """The configuration, None where there is none and nobody named one."""
+    if config is None and not os.environ.get("GITSYNC_CONFIG") and not DEFAULT_FILE.exists():
+        return None
+    return settings_of(config, screen)
+
+
+def _ground(settings: Settings | None, version: str) -> Ground:
+    text = version or (settings.consul.version if settings else None) or NEWEST
+    try:
+        number = parse_version(text)
+    except Invalid as error:
+        raise typer.BadParameter(str(error), param_hint="--consul-version") from None
+    datacenter = (settings.consul.primary_datacenter if settings else None) or "dc1"
+    features = Features(number, datacenter, datacenter, enterprise="+ent" in text)
+    if settings:
+        return Ground(features, wire.gateways_of(settings), wire.spec_defaults(settings))
+    defaults = SpecDefaults(
+        partition=os.environ.get("CONSUL_PARTITION") or "default",
+        namespace=os.environ.get("CONSUL_NAMESPACE") or "default",
+        gateway=os.environ.get("TGW_SERVICE_NAME") or None,
+    )
+    return Ground(features, {}, defaults)
+
+
+async def _folder(path: Path, settings: Settings | None, sync: str | None, ground: Ground) -> Read:
+    known = settings.syncs if settings else {}
+    if sync and not settings:
+        raise Invalid("--sync needs a configuration, and there is none: name it with --config.")
+    names = chosen([sync] if sync else None, known) if settings else []
+    globs = known[names[0]] if len(names) == 1 else None
+    specs = wire.specs_in(path, globs, ground.defaults)
+    files = await specs.load(NO_REVISION, "")
+    return Read(str(path if path.is_dir() else path.parent), "", files, specs.passed_over)
+
+
+async def _commit(rev: str, settings: Settings | None, sync: str | None, ground: Ground) -> Read:
+    assert settings is not None
+    name = the_one(sync, settings.syncs, "a commit is one of a sync's repository")
+    specs = wire.mirror_of(settings, name, ground.defaults)
+    revision = await specs.resolve(rev)
+    files = await specs.load(revision, "")
+    return Read("", revision.sha, files, specs.passed_over)
+
+
+def _judge(read: Read, ground: Ground) -> tuple[list[Finding], int]:
+    """Every finding, by place, and how many services are wanted."""
+    desired = accept(read.files, {}, owner=OWNER, revision=read.revision, enterprise=ground.features.enterprise)
+    findings = list(desired.findings)
+    context = RenderContext(OWNER, ground.features, ground.gateways, ground.features.datacenter)
+    for wanted in desired.services.values():
+        findings += render(wanted.spec, wanted.place, context).findings
+    findings.sort(key=lambda each: (str(each.place.path) if each.place else "", _line(each), each.code, each.message))
+    return [_below(read.root, each) for each in dict.fromkeys(findings)], len(desired.services) + len(desired.refused)
+
+
+def _line(finding: Finding) -> tuple[int, int]:
+    return (finding.place.line, finding.place.column) if finding.place else (0, 0)
+
+
+def _below(root: str, finding: Finding) -> Finding:
+    """The finding with a path that can be opened from here."""
+    if not finding.place or root in ("", "."):
+        return finding
+    return replace(finding, place=replace(finding.place, path=str(Path(root) / finding.place.path)))
+
+
+def _counts(findings: Sequence[Finding]) -> dict[str, int]:
+    seen = Counter(finding.severity for finding in findings)
+    return {f"{severity}s": seen[severity] for severity in reversed(Severity)}
+
+
+def _show(screen: Screen, read: Read, findings: Sequence[Finding], services: int, ground: Ground) -> None:
+    for each in findings:
+        subject = " ".join(str(part) for part in (each.service, each.spec_path) if part)
+        screen.line(
+            f"{each.place}: " if each.place else "",
+            (str(each.severity), TONES[each.severity]),
+            f" {each.code}" + (f" [{subject}]" if subject else "") + f": {each.message}",
+        )
+        if each.hint:
+            screen.line(("    " + each.hint, "quiet"))
+    if findings:
+        screen.line("")
+    if read.passed_over:
+        screen.line(("passed over", "head"))
+        screen.columns([(each.path, (each.reason, "quiet")) for each in read.passed_over], indent=2)
+        screen.line("")
+    if read.revision:
+        screen.line(f"commit {short(read.revision)}")
+    counts = _counts(findings)
+    screen.line(
+        _number(len(read.files), "file"), ", ", _number(services, "service"), ": ",
+        (_number(counts["errors"], "error"), "bad" if counts["errors"] else "good"), ", ",
+        (_number(counts["warnings"], "warning"), "wait" if counts["warnings"] else ""), ", ",
+        _number(counts["notes"], "note"), f" for Consul {ground.features.version_text}",
+    )  # fmt: skip
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def _as_json(read: Read, findings: Sequence[Finding], services: int, ground: Ground) -> dict[str, Any]:
+    return {
+        "revision": read.revision or None,
+        "consul_version": ground.features.version_text,
+        "files": len(read.files),
+        "services": services,
+        **_counts(findings),
+        "findings": [finding_as_json(each) for each in findings],
+        "passed_over": [
+            {"path": each.path, "reason": each.reason, "unreadable": each.unreadable} for each in read.passed_over
+        ],
+    }
+
+
+def finding_as_json(finding: Finding) -> dict[str, Any]:
+    """A finding, for programs."""
+    place = finding.place
+    return {
+        "code": finding.code,
+        "severity": str(finding.severity),
+        "message": finding.message,
+        "hint": finding.hint,
+        "service": finding.service.path if finding.service else None,
+        "file": place.path if place else None,
+        "line": place.line if place and place.line else None,
+        "column": place.column if place and place.column else None,
+        "spec_path": finding.spec_path or None,
+    }
