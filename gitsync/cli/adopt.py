@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from dataclasses import replace
 from typing import Annotated
@@ -9,7 +10,7 @@ from typing import Annotated
 import typer
 
 from gitsync import wire
-from gitsync.cli.call import carry_out, settings_of
+from gitsync.cli.call import CHANGES, carry_out, settings_of
 from gitsync.cli.choice import service_key, the_one
 from gitsync.cli.options import Config, Debug, Json, OneSync
 from gitsync.cli.screen import Screen
@@ -72,8 +73,10 @@ def adopt(
                     "Commit the spec first."
                 )
             tell_plan(screen, room.sync, seen)
-            if not yes and sys.stdin.isatty() and screen.err.is_terminal:
-                typer.confirm("Go on?", abort=True, err=True)
+            if not yes and sys.stdin.isatty() and screen.err.is_terminal and not _asked():
+                screen.note("nothing was changed")
+                screen.document({"runs": []})
+                return CHANGES
             expected = replace(options, expect=seen.plan.digest)
             with Watching(screen, room_name) as watching:
                 report = await room.run(expected, watching)
@@ -82,6 +85,15 @@ def adopt(
         return exit_code(report)
 
     carry_out(work, as_json=as_json, debug=debug)
+
+
+def _asked() -> bool:
+    """Whether the person at the terminal says yes. Ctrl-C ends the command at once, although the event loop would wait."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return typer.confirm("Go on?", err=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _owner(text: str) -> str:

@@ -31,6 +31,9 @@ def carry_out(work: Callable[[Screen], Awaitable[int]], *, as_json: bool = False
     sink = configure(sys.stderr, level="debug" if debug else "warning")
     try:
         code = asyncio.run(_until_told(work(screen)))
+        sys.stdout.flush()
+    except (typer.TyperException, typer.Abort):
+        raise
     except GitsyncError as error:
         screen.fail(str(error))
         if debug:
@@ -41,9 +44,27 @@ def carry_out(work: Callable[[Screen], Awaitable[int]], *, as_json: bool = False
     except (KeyboardInterrupt, asyncio.CancelledError) as ended:
         screen.note("stopped; what was written is recorded, and the next run goes on from there")
         code = INTERRUPTED if isinstance(ended, KeyboardInterrupt) else TERMINATED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered goes nowhere
+        code = NO_READER
+    except Exception as error:  # noqa: BLE001  whatever it is, one line says so, and the exit code
+        code = bug(screen, error, debug=debug)
     finally:
         sink.close()
     raise typer.Exit(code)
+
+
+def bug(screen: Screen, error: Exception, *, debug: bool) -> int:
+    """Say that this should not have happened, and where."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    message = f"this is a bug: {type(error).__name__}: {error}{where}"
+    if debug:
+        screen.note("".join(traceback.format_exception(error)))
+    screen.fail(f"{message}. {'Report it with the traceback.' if debug else 'Say --debug to see more, and report it.'}")
+    if not screen.written:
+        screen.document({"error": {"kind": "bug", "message": message, "exit_code": BUG, "retryable": False}})
+    return BUG
 
 
 async def _until_told(work: Awaitable[int]) -> int:

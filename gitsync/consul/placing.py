@@ -15,6 +15,9 @@ ESM_CHECK = "externalNodeHealth"
 
 Operation = dict[str, Any]
 
+OURS = frozenset({"ID", "Service", "Address", "Port", "Meta"})
+"""What gitsync says of a service."""
+
 SERVER_FIELDS = frozenset(
     {"Proxy", "Connect", "Namespace", "Partition", "PeerName", "Datacenter", "Node", "CreateIndex", "ModifyIndex"}
 )
@@ -48,7 +51,11 @@ def place(wanted: Body, seen: CatalogNode | None, there: Mapping[str, Any] | Non
     if seen is None or any(want.get(name) != have.get(name) for name in ("Address", "NodeMeta")):
         out.append(_node(wanted, seen, there))
     service = next((each for each in seen.services if each.id == service_id), None) if seen else None
-    if service is None or want["Service"] != have.get("Service") or _plain(wanted["Service"]) != _plain(service.body):
+    if (
+        service is None
+        or want["Service"] != have.get("Service")
+        or _service_fields(wanted, service) != _plain(service.body)
+    ):
         out.append(_service(wanted, service))
     check = _check_of(seen, service_id, wanted)
     if wanted.get("Check") and (check is None or want["Check"] != have.get("Check")):
@@ -86,12 +93,17 @@ def _node(wanted: Body, seen: CatalogNode | None, there: Mapping[str, Any] | Non
 
 
 def _service(wanted: Body, there: CatalogService | None) -> Operation:
-    fields = {**_plain(wanted["Service"]), "ModifyIndex": there.modify_index if there else 0}
+    fields = {**_service_fields(wanted, there), "ModifyIndex": there.modify_index if there else 0}
     return {"Service": {"Verb": "cas", "Node": wanted["Node"], "Service": fields}}
 
 
+def _service_fields(wanted: Body, there: CatalogService | None) -> dict[str, Any]:
+    """A service as it is sent: what somebody else gave it (tags, weights) goes with it."""
+    kept = {name: value for name, value in _plain(there.body).items() if name not in OURS} if there else {}
+    return kept | _plain(wanted["Service"])
+
+
 def _plain(service: Mapping[str, Any]) -> dict[str, Any]:
-    """A service as it is sent: what somebody else gave it goes with it."""
     return {name: value for name, value in service.items() if name not in SERVER_FIELDS and value}
 
 

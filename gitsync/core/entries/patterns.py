@@ -10,9 +10,13 @@ import re
 PROGRAM_LIMIT = 100
 """Steps of a program that Envoy loads with its usual settings (re2.max_program_size.error_level)."""
 
+FRAME = 3
+"""Steps that every program has."""
+
 REPEATS = 1000
 """The greatest count of a repetition in RE2."""
 
+_EXACT = re.compile(r"\{\d+\}")
 _COUNT = re.compile(r"\{(\d{1,9})(,(\d{0,9}))?\}")
 _ESCAPES = frozenset("dDwWsSbBAzafnrtv")
 _SIZES = {"d": 3, "w": 6, "s": 4, "D": 8, "W": 8, "S": 8}
@@ -30,7 +34,7 @@ def pattern_fault(text: str) -> str | None:
     """Why *text* may be an expression that Envoy cannot load, None if it certainly is not."""
     try:
         reader = _Reader(text)
-        size = reader.alternatives()
+        size = FRAME + reader.alternatives()
         if reader.at < len(text):
             return "the expression closes a bracket that was never opened"
     except _Unknown as unknown:
@@ -75,6 +79,7 @@ class _Reader:
 
     def _repeated(self) -> int:
         size = self._one()
+        exact = _EXACT.match(self.text, self.at)
         times = self._times()
         if times is None:
             return size
@@ -82,7 +87,7 @@ class _Reader:
             self.at += 1
         if self._times() is not None:
             raise _Unknown("the expression repeats a repetition")
-        return (size + 1) * times
+        return size * times if exact else (size + 1) * times
 
     def _times(self) -> int | None:
         """How often what was read goes into the program; None where nothing repeats it."""
@@ -106,6 +111,11 @@ class _Reader:
                 if group is None:
                     raise _Unknown("the expression has a group that RE2 does not have")
                 self.at = group.end()
+                if self._peek() == ")" and group[0][-1] not in ":>":  # only flags, such as (?i)
+                    self.at += 1
+                    if self._peek() in ("*", "+", "?", "{"):
+                        raise _Unknown("the expression repeats a group of flags")
+                    return 0
             size = self.alternatives()
             if self._next() != ")":
                 raise _Unknown("the expression does not close a bracket")
@@ -114,9 +124,9 @@ class _Reader:
             return self._class()
         if character == "\\":
             return self._escape()
-        if character in "*+?":
-            raise _Unknown(f"the expression repeats nothing ({character})")
-        return 4 if character == "." else len(character.encode())
+        if character in "*+?{":
+            raise _Unknown(f"the expression repeats nothing, at {character}")
+        return 3 if character == "." else len(character.encode())
 
     def _escape(self) -> int:
         character = self._next()
