@@ -25,7 +25,7 @@ from gitsync.model.sync import Options
 
 def adopt(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME]...", help="The services to take over.", show_default=False)
+        list[str] | None, typer.Argument(metavar="NAME", help="The services to take over.", show_default=False)
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Every service that the sync's specs name.")] = False,
     take_from: Annotated[
@@ -52,7 +52,6 @@ def adopt(
     Examples:
 
       gitsync adopt pay refunds --sync payments
-
       gitsync adopt --all --from old-instance/payments --sync payments
     """
     if bool(names) == everything:
@@ -80,8 +79,8 @@ def adopt(
             expected = replace(options, expect=seen.plan.digest)
             with Watching(screen, room_name) as watching:
                 report = await room.run(expected, watching)
-        tell_report(screen, report)
-        screen.document({"runs": [report_as_json(report)]})
+        tell_report(screen, room.sync, report)
+        screen.document({"runs": [report_as_json(report, redact=room.sync.redact)]})
         return exit_code(report)
 
     carry_out(work, as_json=as_json, debug=debug)

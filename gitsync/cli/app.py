@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 import typer
@@ -44,9 +45,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def help_of(command: Callable[..., None]) -> str:
+    """The help of a command: its docstring with paragraphs as one line each, so that they fit every terminal."""
+    paragraphs = (inspect.getdoc(command) or "").split("\n\n")
+    return "\n\n".join(each if each.startswith(" ") else each.replace("\n", " ") for each in paragraphs)
+
+
 for panel, commands in PANELS.items():
     for command in commands:
-        app.command(rich_help_panel=panel)(command)
+        app.command(help=help_of(command), rich_help_panel=panel)(command)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

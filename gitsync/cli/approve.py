@@ -45,7 +45,6 @@ def approve(
     Examples:
 
       gitsync approve 3f9a0c1d22e4
-
       gitsync approve 3f9a0c1d22e4 --empty --now
     """
 
@@ -54,9 +53,7 @@ def approve(
         names = chosen([sync] if sync else None, settings.syncs)
         async with wire.opened(settings, said=screen.warn) as house:
             room, holds = await _holding(house, names, digest, screen)
-            hold = await errands.approve(
-                room.world, room.sync.owner, holds, digest, empty=empty, by=myself()
-            )
+            hold = await errands.approve(room.world, room.sync.owner, holds, digest, empty=empty, by=myself())
             name = room.sync.name
             count = len(hold.services)
             screen.line(f"approved for {name}: {count} service{'' if count == 1 else 's'} may be deleted")
@@ -68,8 +65,8 @@ def approve(
                 return FINE
             with Watching(screen, name) as watching:
                 report = await room.run(Options(trigger="approve"), watching)
-            tell_report(screen, report)
-            screen.document({**document, "runs": [report_as_json(report)]})
+            tell_report(screen, room.sync, report)
+            screen.document({**document, "runs": [report_as_json(report, redact=room.sync.redact)]})
             return exit_code(report)
 
     carry_out(work, as_json=as_json, debug=debug)

@@ -61,12 +61,18 @@ def init(
             show_default=False,
         ),
     ],
+    *,
     consul: Annotated[
         str,
-        typer.Option("--consul", metavar="ADDR", envvar="CONSUL_HTTP_ADDR", help="Consul, an agent of the primary datacenter."),
+        typer.Option(
+            "--consul", metavar="ADDR", envvar="CONSUL_HTTP_ADDR", help="Consul, an agent of the primary datacenter."
+        ),
     ] = "http://127.0.0.1:8500",
     path: Annotated[
-        str, typer.Option("--path", metavar="DIR", help="The folder of the repository that holds the specs.", show_default=False)
+        str,
+        typer.Option(
+            "--path", metavar="DIR", help="The folder of the repository that holds the specs.", show_default=False
+        ),
     ] = "",
     ref: Annotated[str, typer.Option("--ref", metavar="REF", help="Branch, tag or full commit SHA.")] = "main",
     instance: Annotated[
@@ -103,7 +109,6 @@ def init(
     Examples:
 
       gitsync init https://git.example/platform/specs.git --path services
-
       gitsync init git@git.example:platform/specs.git --consul https://consul.example:8501 --instance prod-eu
     """
 
@@ -113,13 +118,13 @@ def init(
         url = _url(git_url)
         files = {"token_file": token_file, "ssh_key_file": ssh_key_file, "known_hosts_file": known_hosts_file}
         credentials = {name: str(file.absolute()) for name, file in files.items() if file}
-        answers = Answers(url, ref, path.strip("/"), consul, instance or "main", _sync_name(url), state_dir, credentials)
+        answers = Answers(
+            url, ref, path.strip("/"), consul, instance or "main", _sync_name(url), state_dir, credentials
+        )
         _checked(written(answers, Seen()), output)
         seen = await _look(answers)
         if not instance and (name := _name(seen.datacenter)):
-            answers = Answers(
-                url, ref, answers.path, consul, name, answers.sync, state_dir, credentials
-            )
+            answers = Answers(url, ref, answers.path, consul, name, answers.sync, state_dir, credentials)
         text = written(answers, seen)
         _checked(text, output)
         _write(output, text, force=force)
@@ -189,7 +194,8 @@ def written(answers: Answers, seen: Seen) -> str:
         f"state_dir: {_quoted(answers.state_dir)}    # mirrors and history; it can be lost, but not be shared",
         "",
         "consul:",
-        f"  address: {_quoted(answers.consul)}" + (f"    # {seen.version}, datacenter {seen.datacenter}" if seen.version else ""),
+        f"  address: {_quoted(answers.consul)}"
+        + (f"    # {seen.version}, datacenter {seen.datacenter}" if seen.version else ""),
         "  # token_file: /etc/gitsync/consul-token    # or CONSUL_HTTP_TOKEN in the environment",
         *([] if answers.consul.startswith("http:") else ["  # ca_file: /etc/ssl/certs/consul-ca.pem"]),
         "",
@@ -231,7 +237,11 @@ def _git(answers: Answers) -> dict[str, Any]:
 
 def _quoted(text: str) -> str:
     """*text* as a YAML scalar."""
-    if re.fullmatch(r"[A-Za-z./][A-Za-z0-9._/@:-]*[A-Za-z0-9/]", text) and text.lower() not in ("true", "false", "null"):
+    if re.fullmatch(r"[A-Za-z./][A-Za-z0-9._/@:-]*[A-Za-z0-9/]", text) and text.lower() not in (
+        "true",
+        "false",
+        "null",
+    ):
         return text
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
@@ -280,7 +290,9 @@ def _tell(screen: Screen, answers: Answers, seen: Seen, output: Path) -> None:
         screen.warn(f"{what} could not be looked at: {error}")
     if seen.revision:
         wrong = f", {seen.errors} of the files with errors" if seen.errors else ""
-        screen.line(f"repository  {short(seen.revision.sha)} {seen.revision.subject}: {seen.files} spec files, {seen.services} services{wrong}")
+        screen.line(
+            f"repository  {short(seen.revision.sha)} {seen.revision.subject}: {seen.files} spec files, {seen.services} services{wrong}"
+        )
     if seen.version:
         gateways = ", ".join(seen.gateways) or "none yet"
         screen.line(f"consul      {seen.version}, datacenter {seen.datacenter}, terminating gateways: {gateways}")

@@ -20,14 +20,12 @@ Config = Annotated[
         show_default=False,
     ),
 ]
-Json = Annotated[
-    bool, typer.Option("--json", help="Print one JSON document instead of text.", rich_help_panel=COMMON)
-]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.", rich_help_panel=COMMON)]
 Debug = Annotated[
     bool, typer.Option("--debug", help="Log everything, and show the traceback of a bug.", rich_help_panel=COMMON)
 ]
 Syncs = Annotated[
-    list[str] | None, typer.Argument(metavar="[SYNC]...", help="Names of syncs. Default: all.", show_default=False)
+    list[str] | None, typer.Argument(metavar="SYNC", help="Names of syncs. Default: all.", show_default=False)
 ]
 OneSync = Annotated[
     str | None,

@@ -34,9 +34,7 @@ def plan(
             show_default=False,
         ),
     ] = None,
-    full: Annotated[
-        bool, typer.Option("--full", help="Show every field of what is new or goes, not the first few.")
-    ] = False,
+    full: Annotated[bool, typer.Option("--full", help="List every service of a large plan, not the first 50.")] = False,
     config: Config = None,
     as_json: Json = False,
     debug: Debug = False,
@@ -50,9 +48,7 @@ def plan(
     Examples:
 
       gitsync plan
-
       gitsync plan payments --rev 4f5c1de0a1b2c3d4e5f60718293a4b5c6d7e8f90
-
       gitsync plan payments --path ./services
 
     Exit code 0 if there is nothing to do, 2 if there are changes, 3 if a spec is refused, 4 if something is held or in
@@ -82,7 +78,7 @@ def plan(
                     continue
                 codes.append(plan_code(seen))
                 documents.append({"sync": name, **plan_as_json(seen.plan, redact=room.sync.redact)})
-                tell_plan(screen, room.sync, seen)
+                tell_plan(screen, room.sync, seen, full=full)
         screen.document({"plans": documents})
         return together(codes)
 

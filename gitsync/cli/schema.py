@@ -9,12 +9,13 @@ from gitsync.model.spec import json_schema
 
 
 def schema(as_json: Json = False, debug: Debug = False) -> None:  # noqa: ARG001  it is JSON anyway
-    """Print the JSON Schema of a spec, which is JSON with or without --json.
+    """Print the JSON Schema of a spec.
 
-    Example, for the YAML server of an editor:
+    Editors complete and check specs by it. It is JSON with or without --json.
+
+    Example:
 
       gitsync schema > spec.schema.json
-
       # yaml-language-server: $schema=spec.schema.json
     """
 

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
+from gitsync.core.describe import Line, lines_as_text
 from gitsync.log import SECRETS
 from gitsync.model.errors import GitsyncError
 from gitsync.model.revision import has_unseen
@@ -56,6 +57,13 @@ class Screen:
         """One line of the result, for people."""
         if not self.as_json:
             self.out.print(_text(cells))
+
+    def described(self, lines: Iterable[Line]) -> None:
+        """A plan or a report, as the core describes it."""
+        if not self.as_json:
+            colored = self.out.color_system is not None and not self.out.no_color
+            width = self.out.width if self.out.is_terminal else 0
+            print(SECRETS.clean(lines_as_text(lines, color=colored, width=width)), end="", file=sys.stdout, flush=True)
 
     def columns(self, rows: Iterable[Sequence[Cell]], *, header: Sequence[str] = (), indent: int = 0) -> None:
         """Rows in aligned columns: no frame, nothing cut off, so that other tools can read it too."""

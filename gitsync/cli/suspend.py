@@ -27,7 +27,8 @@ def suspend(
         str, typer.Option("--for", metavar="TIME", help="For how long, such as 2h, 90m or 3d.", show_default=False)
     ] = "",
     until: Annotated[
-        str, typer.Option("--until", metavar="TIME", help="Until when, such as 2030-01-31T18:00:00Z.", show_default=False)
+        str,
+        typer.Option("--until", metavar="TIME", help="Until when, such as 2030-01-31T18:00:00Z.", show_default=False),
     ] = "",
     config: Config = None,
     as_json: Json = False,
@@ -41,7 +42,6 @@ def suspend(
     Examples:
 
       gitsync suspend payments --reason "moving the gateway" --for 2h
-
       gitsync suspend --reason "change freeze" --until 2030-01-02T06:00:00Z
     """
     if not reason.strip():
@@ -57,9 +57,7 @@ def suspend(
                 room = house.room(name)
                 await errands.suspend(room.world, room.sync.owner, suspension)
                 screen.line(f"{name} is suspended ", f"until {end}" if end else "until `gitsync resume`")
-        screen.document(
-            {"suspended": names, "reason": suspension.reason, "until": end or None, "by": suspension.by}
-        )
+        screen.document({"suspended": names, "reason": suspension.reason, "until": end or None, "by": suspension.by})
         return FINE
 
     carry_out(work, as_json=as_json, debug=debug)

@@ -35,11 +35,17 @@ def sync(
     accept_rewrite: Annotated[
         str,
         typer.Option(
-            "--accept-rewrite", metavar="SHA", help="The branch was rewritten, and this commit is right.", show_default=False
+            "--accept-rewrite",
+            metavar="SHA",
+            help="The branch was rewritten, and this commit is right.",
+            show_default=False,
         ),
     ] = "",
     accept_lineage: Annotated[
-        bool, typer.Option("--accept-lineage", help="The sync now follows another repository, ref or path, and that is meant.")
+        bool,
+        typer.Option(
+            "--accept-lineage", help="The sync now follows another repository, ref or path, and that is meant."
+        ),
     ] = False,
     config: Config = None,
     as_json: Json = False,
@@ -53,9 +59,7 @@ def sync(
     Examples:
 
       gitsync sync
-
       gitsync sync payments --expect 3f9a0c1d22e4
-
       gitsync sync payments --rev 4f5c1de0a1b2c3d4e5f60718293a4b5c6d7e8f90
 
     Exit code 0 if all is as it should be, 3 if a spec is refused, 4 if something is held, busy or in conflict, 5 if Consul
@@ -72,14 +76,16 @@ def sync(
         options = Options(
             trigger="cli", rev=rev, expect=expect, accept_rewrite=accept_rewrite, accept_lineage=accept_lineage
         )
-        reports = []
+        codes, documents = [], []
         async with wire.opened(settings, said=screen.warn) as house:
             for name in names:
+                room = house.room(name)
                 with Watching(screen, name) as watching:
-                    report = await house.room(name).run(options, watching)
-                reports.append(report)
-                tell_report(screen, report)
-        screen.document({"runs": [report_as_json(report) for report in reports]})
-        return together(exit_code(report) for report in reports)
+                    report = await room.run(options, watching)
+                codes.append(exit_code(report))
+                documents.append(report_as_json(report, redact=room.sync.redact))
+                tell_report(screen, room.sync, report)
+        screen.document({"runs": documents})
+        return together(codes)
 
     carry_out(work, as_json=as_json, debug=debug)

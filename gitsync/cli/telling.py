@@ -2,32 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from gitsync.cli.call import CHANGES, CONFLICT, REFUSED, together
 from gitsync.cli.screen import Screen, short
-from gitsync.core.describe import Line, plan_lines, report_lines, summary
+from gitsync.core.describe import Line, LineKind, plan_lines, report_lines
 from gitsync.engine.look import Look
 from gitsync.model.finding import Severity
 from gitsync.model.plan import Verdict
 from gitsync.model.run import RunReport
 from gitsync.model.sync import Sync
 
+SHOWN = 50
+"""How many services a plan shows without --full. Nobody reads a thousand of them on a screen."""
 
-def tell(screen: Screen, lines: Iterable[Line]) -> None:
-    """Described lines, in their colours."""
+
+def shortened(lines: Sequence[Line], full: bool) -> list[Line]:
+    """*lines* without the services after the first ones. What concerns the whole plan, and holds, always stay."""
+    kept: list[Line] = []
+    services, showing = 0, True
     for line in lines:
-        screen.line((line.text, line.tone))
+        if line.indent == 0:
+            of_all = line.kind in WHOLE or line.text.startswith("hold ")
+            services += not of_all
+            showing = full or of_all or services <= SHOWN
+        if showing:
+            kept.append(line)
+    if not full and services > SHOWN:
+        kept.append(Line(LineKind.NOTE, 0, f"{services - SHOWN} more services are not listed; --full lists them all."))
+    return kept
 
 
-def tell_plan(screen: Screen, sync: Sync, seen: Look) -> None:
+WHOLE = (LineKind.HEAD, LineKind.ERROR, LineKind.WARNING, LineKind.NOTE, LineKind.HINT)
+
+
+def tell_plan(screen: Screen, sync: Sync, seen: Look, *, full: bool = False) -> None:
     """A plan: of what, what would change, and what waits."""
-    revision = seen.revision
-    where = f"{short(revision.sha)} {revision.subject}".strip() if revision.sha else "the given folder"
-    screen.line((f"{sync.name}", "head"), f"  {where}")
     if seen.trouble:
-        screen.line(("the newest commit cannot be read, this is the last applied one: ", "wait"), str(seen.trouble))
-    tell(screen, plan_lines(seen.plan, redact=sync.redact))
+        screen.warn(f"the newest commit cannot be read, this is the plan of the last applied one: {seen.trouble}")
+    screen.described(shortened(plan_lines(seen.plan, redact=sync.redact), full))
+    if seen.revision.subject:
+        screen.line((f"{short(seen.revision.sha)} {seen.revision.subject} ({seen.revision.author})", "quiet"))
 
 
 def plan_code(seen: Look) -> int:
@@ -44,7 +59,6 @@ def plan_code(seen: Look) -> int:
     return together(codes)
 
 
-def tell_report(screen: Screen, report: RunReport) -> None:
+def tell_report(screen: Screen, sync: Sync, report: RunReport) -> None:
     """What a run did."""
-    tell(screen, report_lines(report))
-    screen.line(summary(report))
+    screen.described(report_lines(report, redact=sync.redact))

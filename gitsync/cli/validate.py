@@ -19,6 +19,7 @@ from gitsync.cli.screen import Screen, short
 from gitsync.consul.features import parse_version
 from gitsync.core.accept import accept
 from gitsync.core.render import render
+from gitsync.core.shown import finding_json
 from gitsync.model.context import GatewayFiles, RenderContext
 from gitsync.model.desired import ParsedFile
 from gitsync.model.errors import Invalid
@@ -55,11 +56,13 @@ class Read:
 
 def validate(
     path: Annotated[
-        Path | None, typer.Argument(metavar="[PATH]", help="A spec file, or a folder of them.", show_default=False)
+        Path | None, typer.Argument(metavar="PATH", help="A spec file, or a folder of them.", show_default=False)
     ] = None,
     rev: Annotated[
         str,
-        typer.Option("--rev", metavar="SHA", help="Instead of PATH: this commit of a sync's repository.", show_default=False),
+        typer.Option(
+            "--rev", metavar="SHA", help="Instead of PATH: this commit of a sync's repository.", show_default=False
+        ),
     ] = "",
     sync: OneSync = None,
     consul_version: Annotated[
@@ -84,9 +87,7 @@ def validate(
     Examples:
 
       gitsync validate services/
-
       gitsync validate services/pay.yaml --consul-version 1.12.9
-
       gitsync validate --rev 4f5c1de0 --sync payments
 
     Exit code 3 if anything is an error.
@@ -139,7 +140,8 @@ async def _folder(path: Path, settings: Settings | None, sync: str | None, groun
     globs = known[names[0]] if len(names) == 1 else None
     specs = wire.specs_in(path, globs, ground.defaults)
     files = await specs.load(NO_REVISION, "")
-    return Read(str(path if path.is_dir() else path.parent), "", files, specs.passed_over)
+    single = len(files) == 1 and path.name == files[0].path
+    return Read(str(path.parent if single else path), "", files, specs.passed_over)
 
 
 async def _commit(rev: str, settings: Settings | None, sync: str | None, ground: Ground) -> Read:
@@ -216,24 +218,8 @@ def _as_json(read: Read, findings: Sequence[Finding], services: int, ground: Gro
         "files": len(read.files),
         "services": services,
         **_counts(findings),
-        "findings": [finding_as_json(each) for each in findings],
+        "findings": [finding_json(each) for each in findings],
         "passed_over": [
             {"path": each.path, "reason": each.reason, "unreadable": each.unreadable} for each in read.passed_over
         ],
-    }
-
-
-def finding_as_json(finding: Finding) -> dict[str, Any]:
-    """A finding, for programs."""
-    place = finding.place
-    return {
-        "code": finding.code,
-        "severity": str(finding.severity),
-        "message": finding.message,
-        "hint": finding.hint,
-        "service": finding.service.path if finding.service else None,
-        "file": place.path if place else None,
-        "line": place.line if place and place.line else None,
-        "column": place.column if place and place.column else None,
-        "spec_path": finding.spec_path or None,
     }

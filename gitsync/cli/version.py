@@ -13,6 +13,8 @@ from gitsync.cli.screen import Screen
 def version(as_json: Json = False, debug: Debug = False) -> None:
     """Print the version.
 
+    And that of Python, for whoever reports something.
+
     Example:
 
       gitsync version --json

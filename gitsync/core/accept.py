@@ -23,6 +23,7 @@ def accept(
     broken: dict[ServiceKey, list[ParsedFile]] = defaultdict(list)
     findings: list[Finding] = []
     unreadable: set[str] = set()
+    unparsed: set[str] = set()
     paths: set[str] = set()
     for file in files:
         paths.add(file.path)
@@ -31,6 +32,8 @@ def accept(
             unreadable.add(file.path)
         for spec in file.specs:
             claims[spec.key].append(spec)
+        if file.unreadable:
+            unparsed.add(file.path)
         for key in file.named:
             broken[key].append(file)
 
@@ -39,6 +42,8 @@ def accept(
     refused: dict[ServiceKey, tuple[Finding, ...]] = {}
     for key in sorted({*claims, *broken}):
         ledger = mine.get(key)
+        if claims[key]:
+            broken[key] = [file for file in broken[key] if not _only_its_name(file, key)]
         chosen, trouble = _choose(key, claims[key], broken[key], ledger.origin.path if ledger else "")
         if chosen and not enterprise and (key.namespace, key.partition) != (DEFAULT, DEFAULT):
             trouble, chosen = (*trouble, _needs_enterprise(key, chosen.place)), None
@@ -54,9 +59,16 @@ def accept(
         services=services,
         refused=refused,
         unreadable=frozenset(unreadable),
+        unparsed=frozenset(unparsed),
         findings=tuple(findings),
         paths=frozenset(paths),
     )
+
+
+def _only_its_name(file: ParsedFile, key: ServiceKey) -> bool:
+    """The document means another name, such as one with a capital: that is its own error and takes nobody's place."""
+    own = [finding for finding in file.findings if finding.service == key]
+    return bool(own) and all(finding.code == "name-invalid" for finding in own)
 
 
 def _choose(

@@ -7,14 +7,15 @@ an http-like one; a subset that a router, splitter or resolver names has to exis
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from gitsync.core.codes import note
 from gitsync.core.diff import field_diffs
-from gitsync.core.order import levels
 from gitsync.core.outlook import EntryKey, Outlook
-from gitsync.core.sight import permissions, protocol, redirected, references, subsets_named
+from gitsync.core.sequence import order_resolvers, order_splitters
+from gitsync.core.sight import permissions, protocol, references, subsets_named
+from gitsync.core.steps import Bridges, plain, step
 from gitsync.model.component import Body, Entry
 from gitsync.model.finding import Finding
 from gitsync.model.key import ComponentKey, Kind, ServiceKey
@@ -23,24 +24,6 @@ from gitsync.model.plan import Action, Change, Phase
 HTTP_LIKE = frozenset({"http", "http2", "grpc"})
 ROUTES = frozenset({Kind.ROUTER, Kind.SPLITTER})
 WRITES = {Kind.ROUTER: Phase.ROUTERS, Kind.SPLITTER: Phase.SPLITTERS, Kind.RESOLVER: Phase.RESOLVERS}
-ELSEWHERE = frozenset({"Redirect", "Failover"})
-"""The fields of a resolver that name other services."""
-
-
-@dataclass(slots=True)
-class Bridges:
-    """refusals: services that no order can write. steps: the changes of an entry, in place of the one the plan has.
-
-    ranks: the order of the changes that stay as they are, inside their phase.
-    """
-
-    refusals: dict[ServiceKey, Finding] = field(default_factory=dict)
-    steps: dict[ComponentKey, tuple[Change, ...]] = field(default_factory=dict)
-    ranks: dict[ComponentKey, int] = field(default_factory=dict)
-
-    def current(self, change: Change) -> tuple[Change, ...]:
-        """The steps so far of the entry that *change* is about."""
-        return self.steps.get(change.key, (change,))
 
 
 def bridges(outlook: Outlook) -> Bridges:
@@ -59,8 +42,8 @@ def bridges(outlook: Outlook) -> Bridges:
             _subsets(outlook, name, change, result)
         elif kind is Kind.RESOLVER and change.after is None:
             _let_go(outlook, name, change, result)
-    _order_resolvers(outlook, result)
-    _order_splitters(outlook, result)
+    order_resolvers(outlook, result)
+    order_splitters(outlook, result)
     return result
 
 
@@ -138,9 +121,9 @@ def _take_away(outlook: Outlook, key: EntryKey, entry: Entry, final: Body | None
     component = planned.key if planned else ComponentKey(ServiceKey(owner), kind)
     reason = "first out of the way, because a protocol in its chain changes"
     if kind in ROUTES:
-        away = _step(component, Action.DELETE, entry, None, Phase.TAKE_ROUTES, reason, interrupts=final is not None)
+        away = step(component, Action.DELETE, entry, None, Phase.TAKE_ROUTES, reason, interrupts=final is not None)
     else:
-        away = _step(component, Action.UPDATE, entry, _plain(entry.body), Phase.TAKE_ROUTES, reason, interrupts=True)
+        away = step(component, Action.UPDATE, entry, plain(entry.body), Phase.TAKE_ROUTES, reason, interrupts=True)
     if final is None:
         if kind in ROUTES:
             result.steps[component] = (replace(away, bridge=False),)
@@ -237,97 +220,9 @@ def _let_go(outlook: Outlook, name: str, change: Change, result: Bridges) -> Non
     ):
         return
     reason = "first without what it names, because that goes too"
-    step = _step(change.key, Action.UPDATE, entry, _plain(entry.body), Phase.CONTRACT, reason, interrupts=False)
+    bare = step(change.key, Action.UPDATE, entry, plain(entry.body), Phase.CONTRACT, reason, interrupts=False)
     steps = result.current(change)
-    result.steps[change.key] = steps if len(steps) > 1 else (step, *steps)
-
-
-# -- the order inside a phase -----------------------------------------------------------------------------------------
-
-
-def _order_resolvers(outlook: Outlook, result: Bridges) -> None:
-    """A resolver is written after those it redirects to, and after those whose new subsets it names."""
-    written = {
-        name for (kind, name), change in outlook.changes.items() if kind is Kind.RESOLVER and change.after is not None
-    }
-    if not written:
-        return
-    waits: dict[str, frozenset[str]] = {}
-    for name in sorted({*written, *(name for kind, name in outlook.sight.found.entries if kind is Kind.RESOLVER)}):
-        body = outlook.body(Kind.RESOLVER, name) or {}
-        fresh = {service for service, subset in subsets_named(Kind.RESOLVER, body) if _is_new(outlook, service, subset)}
-        if needs := (redirected(body) | fresh) - {name}:
-            waits[name] = needs
-    ranks, circles = levels(waits)
-    for name in written & ranks.keys():
-        change = outlook.changes[(Kind.RESOLVER, name)]
-        if ranks[name]:
-            result.ranks[change.key] = ranks[name]
-        if name in circles:
-            steps = result.current(change)
-            at = next(at for at, step in enumerate(steps) if step.phase is Phase.RESOLVERS)
-            plain = _plain(steps[at].after or {})
-            first = replace(
-                steps[at],
-                after=plain,
-                diff=field_diffs(Kind.RESOLVER, steps[at].before, plain),
-                reason="first without what it names, because that names it back",
-                bridge=True,
-                interrupts=bool(ELSEWHERE & (change.before or {}).keys()),
-                rank=-1,
-            )
-            then = replace(
-                steps[at],
-                action=Action.UPDATE,
-                before=plain,
-                take=False,
-                diff=field_diffs(Kind.RESOLVER, plain, steps[at].after),
-                reason="now with what it names",
-            )
-            result.steps[change.key] = (*steps[:at], first, then, *steps[at + 1 :])
-
-
-def _is_new(outlook: Outlook, service: str, subset: str) -> bool:
-    entry = outlook.sight.entry(Kind.RESOLVER, service)
-    return (Kind.RESOLVER, service) in outlook.changes and subset not in (
-        (entry.body if entry else {}).get("Subsets") or {}
-    )
-
-
-def _order_splitters(outlook: Outlook, result: Bridges) -> None:
-    """A splitter is written after those it splits to; one that goes while another comes that leads to it goes first."""
-    splitters = {name: change for (kind, name), change in outlook.changes.items() if kind is Kind.SPLITTER}
-    if not splitters:
-        return
-    waits: dict[str, frozenset[str]] = {}
-    found = {name for kind, name in outlook.sight.found.entries if kind is Kind.SPLITTER}
-    for name in sorted(found | splitters.keys()):
-        body = outlook.body(Kind.SPLITTER, name)
-        if body is not None and (needs := references(Kind.SPLITTER, body)):
-            waits[name] = needs
-    ranks, _ = levels(waits)  # a circle that is wanted is Consul's to refuse
-    led_to = {each for name in splitters for each in waits.get(name, ())}
-    for name, change in splitters.items():
-        if change.after is None:
-            if name in led_to or references(Kind.SPLITTER, change.before or {}) & splitters.keys():
-                steps = result.current(change)
-                result.steps[change.key] = tuple(replace(step, phase=Phase.TAKE_ROUTES) for step in steps)
-        elif ranks.get(name):
-            result.ranks[change.key] = ranks[name]
-
-
-def _plain(body: Body) -> dict[str, Any]:
-    """A resolver without what names other services."""
-    return {name: value for name, value in body.items() if name not in ELSEWHERE}
-
-
-def _step(
-    key: ComponentKey, action: Action, entry: Entry, after: Body | None, phase: Phase, reason: str, *, interrupts: bool
-) -> Change:
-    diff = field_diffs(key.kind, entry.body, after)
-    return Change(
-        key, action, phase, entry.body, after, entry.modify_index, diff, reason, bridge=True, interrupts=interrupts
-    )
+    result.steps[change.key] = steps if len(steps) > 1 else (bare, *steps)
 
 
 def _words(names: Iterable[str]) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 
 from pydantic import ValidationError
 
@@ -29,6 +30,9 @@ __all__ = ["SpecDefaults", "accepts", "parse_file", "spec_hash"]
 
 DOCUMENT_FINDINGS, FILE_FINDINGS = 20, 100
 """How many errors are listed. Nobody reads more, and a small file can have fifty thousand."""
+
+EXPLAINED = 200
+"""How many errors of a document are put into words, before the first of them in the file are listed."""
 
 OURS = frozenset(("name", "routing", "exposure", "connect"))
 """A document with none of these keys is somebody else's."""
@@ -104,15 +108,17 @@ def _document(path: str, node: Node, defaults: SpecDefaults, name: str) -> _Read
         return _Read(None, (_not_a_spec(path, node),))
     spelled = spell(node, defaults, name=name)
     found = list(clashes(spelled))
+    count = len(found)
     try:
         spec = ServiceSpec.model_validate(spelled.value)
     except ValidationError as error:
-        found += faults(error, spelled)
+        count += error.error_count()
+        found += islice(faults(error, spelled), EXPLAINED)
     else:
         if not found:
             return _Read(ParsedSpec(spec, spec_hash(spec), Place(path, node.line, node.column)))
     key = _key(spelled)
-    return _Read(None, tuple(_sorted(found, spelled, path, key)), key)
+    return _Read(None, tuple(_sorted(found, count, spelled, path, key)), key)
 
 
 def _ours(node: MapNode, name: str) -> bool:
@@ -162,20 +168,21 @@ def _only_misspelt(key: ServiceKey, broken: Iterable[_Read]) -> bool:
     )
 
 
-def _sorted(found: Iterable[Fault], spelled: Spelled, path: str, key: ServiceKey | None) -> list[Finding]:
+def _sorted(found: Iterable[Fault], count: int, spelled: Spelled, path: str, key: ServiceKey | None) -> list[Finding]:
     every = [finding(fault, spelled, path, key) for fault in found]
     every.sort(key=lambda each: (each.place or Place(path), each.spec_path))
-    return _cut(path, every, DOCUMENT_FINDINGS, key)
+    return _cut(path, every, count, DOCUMENT_FINDINGS, key)
 
 
 def _listed(path: str, findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    return tuple(_cut(path, list(findings), FILE_FINDINGS, None))
+    every = list(findings)
+    return tuple(_cut(path, every, len(every), FILE_FINDINGS, None))
 
 
-def _cut(path: str, findings: list[Finding], most: int, key: ServiceKey | None) -> list[Finding]:
+def _cut(path: str, findings: list[Finding], count: int, most: int, key: ServiceKey | None) -> list[Finding]:
     if len(findings) <= most:
         return findings
-    left = len(findings) - most
+    left = count - most
     text = f"{left} more {'error is' if left == 1 else 'errors are'} not listed."
     place = findings[most].place or Place(path)
     return [

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -15,11 +16,14 @@ from gitsync.engine.think import decide
 from gitsync.engine.work import Done, Work
 from gitsync.engine.write import Failed, Writer
 from gitsync.model.component import Component, Found, Ledger, Observed
-from gitsync.model.errors import Conflict, Fenced, Rejected
+from gitsync.model.errors import Conflict, GitsyncError, Rejected
 from gitsync.model.features import Feature
 from gitsync.model.key import OWNER_MARK, ComponentKey, Kind, ServiceKey
 from gitsync.model.plan import Plan, Verdict
 from gitsync.model.run import Outcome
+
+BATCHES = 8
+"""Transactions of records in flight at a time."""
 
 ROUNDS = 5
 """How often a service that somebody else keeps writing is planned anew before it is given up as contested."""
@@ -58,9 +62,8 @@ async def converge(work: Work, locked: frozenset[ServiceKey]) -> None:
         work.writes += written.writes
         lost = written.stale
         refusals = {key: failed for key, failed in written.failed.items() if _may_pass(failed)}
-        for key, failed in written.failed.items():
-            if key not in refusals:
-                _fail(work, key, failed)
+        final = {key: failed for key, failed in written.failed.items() if key not in refusals}
+        await _give_up(work, final)
         left -= written.failed.keys() - refusals.keys()
         if refusals and not lost and refusals.keys() >= {change.key.service for change in changes}:
             break  # nobody got any further, so nothing that stands in the way will go away
@@ -69,16 +72,22 @@ async def converge(work: Work, locked: frozenset[ServiceKey]) -> None:
         plan = decide(work.desires, found, work.sync, work.policy, only=left)
     left -= await _finish_verified(work, left, plan, found)
     left -= _stopped(work, left, plan)
-    for key in left:
-        if key in refusals:
-            _fail(work, key, refusals[key])
-        else:
-            work.done[key] = _contested(key, found, plan, lost.get(key, ""))
+    await _give_up(work, {key: refusals[key] for key in left if key in refusals})
+    for key in left - refusals.keys():
+        work.done[key] = _contested(key, found, plan, lost.get(key, ""))
 
 
 def _may_pass(failed: Failed) -> bool:
     """What refused it is another entry, which this run may still change."""
     return isinstance(failed.error, Rejected) and failed.error.dependency
+
+
+async def _give_up(work: Work, failures: Mapping[ServiceKey, Failed]) -> None:
+    """End these services. What Consul refuses for its content is a version of the spec in state `error`."""
+    for key, failed in failures.items():
+        _fail(work, key, failed)
+    refused = [key for key, failed in failures.items() if isinstance(failed.error, Rejected)]
+    await work.world.archive.record_services([_version(work.intents[key], "error") for key in sorted(refused)])
 
 
 def _fail(work: Work, key: ServiceKey, failed: Failed) -> None:
@@ -119,8 +128,9 @@ def _why(findings: Iterable[object]) -> str:
 
 async def _restore(work: Work, keys: frozenset[ServiceKey]) -> None:
     """Give services of which there was nothing to write after all their ledger back."""
-    groups = [restore_ops(key, work.found.ledgers.get(key), session=work.lease.id) for key in sorted(keys)]
-    await send(work, groups)
+    await send(
+        work, {key: restore_ops(key, work.found.ledgers.get(key), session=work.lease.id) for key in sorted(keys)}
+    )
     ends = {Verdict.REFUSED: Outcome.REFUSED, Verdict.CONFLICT: Outcome.CONFLICT, Verdict.HELD: Outcome.HELD}
     for key in keys:
         service = work.plans[key]
@@ -137,44 +147,42 @@ async def _finish_verified(work: Work, keys: frozenset[ServiceKey], plan: Plan, 
     sight = Sight(found)
     leaving = {key: _leaving(work, key) for key in empty}
     there = await still_there(work.world.consul, work.world.clock, [each for keys in leaving.values() for each in keys])
-    groups: list[list[Op]] = []
-    versions: list[ServiceVersion] = []
-    rows: list[ComponentRow] = []
+    groups: dict[ServiceKey, list[Op]] = {}
+    versions: dict[ServiceKey, ServiceVersion] = {}
+    rows: dict[ServiceKey, list[ComponentRow]] = {}
     for key in empty:
         # What the snapshot also shows was judged by the plan: it is somebody else's by now.
         lingering = [each for each in leaving[key] if each in there and sight.observed(each) is None]
         record = work.intents[key]
         components = {component.key: component for component in work.desires.components(key)}
-        if plan.services[key].verdict is Verdict.DELETE:
-            if lingering:
-                work.done[key] = _lingers(key, lingering)
-                continue
-            groups.append(removal_ops(key, session=work.lease.id))
-            versions.append(_version(record, "deleted"))
+        removed = plan.services[key].verdict is Verdict.DELETE
+        if removed and lingering:
+            work.done[key] = _lingers(key, lingering)
+            continue
+        if removed:
+            groups[key] = removal_ops(key, session=work.lease.id)
         else:
             observed = {each: seen for each in components if (seen := sight.observed(each))}
             record = applied(record, components.values(), lingering)
-            groups.append(
-                record_ops(
-                    record,
-                    components,
-                    observed,
-                    work.plans[key].findings,
-                    leaving=[each for each in leaving[key] if each not in lingering],
-                    session=work.lease.id,
-                    run=work.run,
-                    at=work.now,
-                )
+            groups[key] = record_ops(
+                record,
+                components,
+                observed,
+                work.plans[key].findings,
+                leaving=[each for each in leaving[key] if each not in lingering],
+                session=work.lease.id,
+                run=work.run,
+                at=work.now,
             )
-            versions.append(_version(record, "active"))
-            rows += _rows(record, components, observed)
-        changed = bool(work.plans[key].changes)
-        work.done[key] = Done(
-            Outcome.APPLIED if changed or plan.services[key].verdict is Verdict.DELETE else Outcome.UNCHANGED
-        )
-    await send(work, groups)
-    await work.world.archive.record_services(versions)
-    await work.world.archive.record_components(rows)
+            rows[key] = list(_rows(record, components, observed))
+        versions[key] = _version(record, "deleted" if removed else "active")
+        done = removed or bool(work.plans[key].changes)
+        work.done[key] = Done(Outcome.APPLIED if done else Outcome.UNCHANGED)
+    failed = await send(work, groups)
+    for key, error in failed.items():
+        _fail(work, key, Failed("record", error))
+    await work.world.archive.record_services([version for key, version in versions.items() if key not in failed])
+    await work.world.archive.record_components([row for key, each in rows.items() if key not in failed for row in each])
     work.progress.advance(len(empty))
     return frozenset(empty)
 
@@ -213,17 +221,40 @@ def _contested(key: ServiceKey, found: Found, plan: Plan, lost: str) -> Done:
     return Done(Outcome.CONFLICT, "verify", message, Conflict(message))
 
 
-async def send(work: Work, groups: list[list[Op]]) -> None:
-    """Write groups of operations that belong together, each guarded by `check-session`. Raises Fenced if the lock is gone."""
-    for batch in work.world.consul.batches(groups):
-        ops = [op for group in batch for op in group]
-        work.lease.check()
-        failures = await retried(partial(work.world.consul.transact, ops), work.world.clock, before=work.lease.check)
-        if failures:
-            first = failures[0]
-            if "session" in first.what:
-                raise Fenced(f"our lock is gone ({ops[first.op_index].key}: {first.what}), so nothing more is written")
-            raise Rejected(f"{ops[first.op_index].key} cannot be written: {first.what}")
+async def send(work: Work, groups: Mapping[ServiceKey, Sequence[Op]]) -> dict[ServiceKey, GitsyncError]:
+    """Write each service's operations, which belong together; what stood in the way of those that were not written.
+
+    Each group begins with `check-session`: nothing is written for a service whose lock is no longer ours.
+    """
+    failed: dict[ServiceKey, GitsyncError] = {}
+    places = asyncio.Semaphore(BATCHES)
+    pending = list(groups)
+    while pending:
+        rest = iter(pending)
+        batches = work.world.consul.batches([groups[key] for key in pending])
+        portions = [[next(rest) for _ in batch] for batch in batches]
+        left = await asyncio.gather(*(_transact(work, groups, portion, failed, places) for portion in portions))
+        pending = [key for keys in left for key in keys]
+    return failed
+
+
+async def _transact(
+    work: Work,
+    groups: Mapping[ServiceKey, Sequence[Op]],
+    keys: Sequence[ServiceKey],
+    failed: dict[ServiceKey, GitsyncError],
+    places: asyncio.Semaphore,
+) -> list[ServiceKey]:
+    """Send one transaction; the services that have to be sent again, because another of them spoiled it."""
+    ops = [(key, op) for key in keys for op in groups[key]]
+    async with places:
+        send_them = partial(work.world.consul.transact, [op for _, op in ops])
+        failures = await retried(send_them, work.world.clock, before=work.lease.check)
+    for failure in failures:
+        key, op = ops[failure.op_index]
+        kind = Conflict if "session" in failure.what else Rejected
+        failed[key] = kind(f"{op.key} cannot be written: {failure.what}")
+    return [key for key in keys if key not in failed] if failures else []
 
 
 def _version(record: Ledger, state: str) -> ServiceVersion:

@@ -55,14 +55,15 @@ class Desired:
     """Everything that one revision wants of one Consul.
 
     refused: services that a document names but that are not acceptable, with the findings that say why; they keep what they
-    have. unreadable: paths whose content is not known: services recorded there keep what they have. hold_all: ledgers are
-    missing or origins unknown while a file is unreadable, so no delete is certain.
+    have. unreadable: paths whose content is not wholly known: services recorded there keep what they have. unparsed: those of
+    them that did not parse at all, so that they may be any service's file under a new name.
     """
 
     revision: str
     services: Mapping[ServiceKey, Wanted] = field(default_factory=dict)
     refused: Mapping[ServiceKey, tuple[Finding, ...]] = field(default_factory=dict)
     unreadable: frozenset[str] = frozenset()
+    unparsed: frozenset[str] = frozenset()
     findings: tuple[Finding, ...] = ()
     paths: frozenset[str] = frozenset()
     """Every path that holds a spec file at this revision."""

@@ -77,18 +77,18 @@ def _labels(labels: dict[str, str]) -> dict[str, str]:
             f"remove {len(labels) - LABELS}", code="too-many-labels",
         )  # fmt: skip
     for key, value in labels.items():
+        if not key or len(key.encode()) > META_KEY:
+            raise wrong(f"has a name of {len(key.encode())} bytes", f"1 to {META_KEY} are possible", at=(key,))
+        if len(value.encode()) > META_VALUE:
+            raise wrong(f"has a value of {len(value.encode())} bytes", f"at most {META_VALUE} are possible", at=(key,))
+        if key.lower() in RESERVED_LABELS:
+            raise wrong("is a label of gitsync's or Consul's own", "rename it", code="label-reserved", at=(key,))
         rule = secret_rule(key, value)
         if rule:
             raise wrong(
                 f"looks like a secret (rule {rule}), and labels are stored where everybody reads them",
                 "keep secrets out of specs", code="secret-value", at=(key,),
             )  # fmt: skip
-        if key.lower() in RESERVED_LABELS:
-            raise wrong("is a label of gitsync's or Consul's own", "rename it", code="label-reserved", at=(key,))
-        if not key or len(key.encode()) > META_KEY:
-            raise wrong(f"has a name of {len(key.encode())} bytes", f"1 to {META_KEY} are possible", at=(key,))
-        if len(value.encode()) > META_VALUE:
-            raise wrong(f"has a value of {len(value.encode())} bytes", f"at most {META_VALUE} are possible", at=(key,))
         if has_control(key) or has_control(value):
             raise wrong("has control characters", "remove them", at=(key,))
     return labels

@@ -46,6 +46,8 @@ class Git:
             "--no-auto-gc",
             "--end-of-options",
         ]
+        if refspec.endswith("*"):  # of what is only looked through, nothing stands in the way of its successor
+            command.insert(1, "--prune")
         ended = await self._run([*command, self.address.text, refspec], access, Limits(seconds), held=held)
         if not ended.fine:
             name = refspec.removeprefix("+").partition(":")[0].removeprefix("refs/heads/").removeprefix("refs/tags/")

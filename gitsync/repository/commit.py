@@ -6,6 +6,7 @@ by one that holds what was printed, and what is left of it is what it does well:
 
 from __future__ import annotations
 
+import configparser
 import io
 import os
 from collections.abc import Iterator, Mapping
@@ -22,6 +23,8 @@ os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # else the import fails wh
 import git
 
 AUTHOR_LENGTH = 200
+
+_NO_REPOSITORY = (git.InvalidGitRepositoryError, git.NoSuchPathError, configparser.Error, OSError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,7 @@ def is_repository(folder: Path) -> bool:
     try:
         with git.Repo(folder, expand_vars=False) as repository:
             return repository.bare
-    except (git.InvalidGitRepositoryError, git.NoSuchPathError, OSError, ValueError):
+    except _NO_REPOSITORY:
         return False
 
 
@@ -93,7 +96,7 @@ def read_commit(printed: Printed, repository: Path) -> tuple[Revision, tuple[str
             message: Any = commit.message
             author = f"{commit.author.name or ''} <{commit.author.email or ''}>"
             seconds = int(commit.committed_date)
-    except (git.InvalidGitRepositoryError, git.NoSuchPathError, OSError, ValueError, IndexError) as error:
+    except (*_NO_REPOSITORY, IndexError) as error:
         raise Corrupt(f"commit {printed.oid} cannot be read: the mirror is broken ({type(error).__name__}).") from error
     text = message.decode(errors="replace") if isinstance(message, bytes) else str(message)
     subject = text.lstrip("\n").partition("\n")[0].strip()

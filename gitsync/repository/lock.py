@@ -73,7 +73,10 @@ def remove_leftovers(repository: Path) -> int:
 
 
 def remove_tree(folder: Path) -> None:
-    """Remove *folder* with everything in it; links are removed, not followed."""
+    """Remove *folder* with everything in it (or the file in its place); links are removed, not followed."""
+    if folder.is_symlink() or folder.is_file():
+        folder.unlink()
+        return
     for place, folders, files in os.walk(folder, topdown=False):
         for name in files:
             (Path(place) / name).unlink(missing_ok=True)

@@ -39,7 +39,7 @@ from gitsync.repository.commit import Commit, is_repository, read_commit
 from gitsync.repository.lock import Held, exclusive, remove_leftovers, remove_tree
 from gitsync.repository.source import USUAL, Accepts, GitSource, TreeLimits
 from gitsync.repository.tree import FOLDER, Entry, judge, sort_out, too_many
-from gitsync.repository.verdict import Corrupt, MissingRef
+from gitsync.repository.verdict import Corrupt, MissingRef, NotOffered
 
 T = TypeVar("T")
 
@@ -295,7 +295,7 @@ class Mirror:
         try:
             if self._beside("old").exists():
                 remove_tree(self._beside("old"))
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 if (self.directory / "gitsync-origin").read_text() == self._origin() and is_repository(self.directory):
                     remove_leftovers(self.directory)
                     return True
@@ -371,6 +371,13 @@ class Mirror:
             return found
         try:
             await self._git.fetch(sha, held, first=not self._has_packs())
+        except NotOffered as error:
+            found = await self._fetch_everything(sha, held)
+            if not found:
+                raise Rejected(
+                    f"{error} Nor is it in any branch or tag. Push it to a branch, or name another commit."
+                ) from error
+            return found
         except Rejected as error:
             raise type(error)(
                 f"commit {sha} is not to be had: {error} Push it to a branch, or name another commit."
@@ -378,6 +385,14 @@ class Mirror:
         if found := await self._look(sha):
             return found
         raise Rejected(f"{self.address.text} was asked for commit {sha} and sent something else. Name another commit.")
+
+    async def _fetch_everything(self, sha: str, held: Held) -> Commit | None:
+        """All branches, then all tags: without version 2 of git's protocol a host hands out nothing else."""
+        for space in ("heads", "tags"):
+            await self._git.fetch(f"+refs/{space}/*:refs/gitsync/seen/{space}/*", held, first=True)
+            if found := await self._look(sha):
+                return found
+        return None
 
     async def _pack(self, held: Held) -> None:
         if len(list((self.directory / "objects" / "pack").glob("*.pack"))) > PACKS:

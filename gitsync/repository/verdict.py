@@ -77,7 +77,7 @@ _RULES = tuple((re.compile(pattern), error, advice) for pattern, error, advice i
 
 _BROKEN = re.compile(
     r"not a git repository|bad config|loose object .*corrupt|object file .* is empty|packfile .*(does not match|cannot be|is too|"
-    r"not found|truncated|corrupt)|failed to read|unable to read|could not read [0-9a-f]{40}|missing (blob|tree|commit|object)|"
+    r"not found|truncated|corrupt)|failed to read|unable to read (?!askpass)|could not read [0-9a-f]{40}|missing (blob|tree|commit|object)|"
     r"bad (object|tree|pack)|unable to parse|index file .*(is too|corrupt|mismatch|wrong)|error: inflate|non-monotonic|"
     r"did not send all necessary objects|unable to (unpack|open|map|resolve reference)|file is (empty|corrupt|broken|truncated)|"
     r"broken (ref|link|name)|unexpected line in|bad (sha1|signature|file)|invalid object|Could not read|revision walk|"

@@ -106,3 +106,27 @@ async def test_prune_never_protects_a_service(bench: Workbench, consul: ConsulSe
 
     assert "prune-never" in codes(report, "pay")
     assert consul.entry("service-defaults", "pay")
+
+
+async def test_a_file_that_is_no_spec_holds_no_delete(bench: Workbench, consul: ConsulServer) -> None:
+    await fill(bench, 8)
+    bench.write("services/linter.yaml", "rules:\n  line-length: disable\n")
+    bench.remove("services/s0.yaml")
+    bench.commit()
+
+    report = await bench.sync()
+
+    assert not report.holds
+    assert consul.entry("service-defaults", "s0") is None
+
+
+async def test_a_renamed_file_that_no_longer_parses_deletes_nothing(bench: Workbench, consul: ConsulServer) -> None:
+    await fill(bench, 8)
+    bench.remove("services/s0.yaml")
+    bench.write("services/renamed.yaml", "name: [s0\n")
+    bench.commit()
+
+    report = await bench.sync()
+
+    assert report.holds
+    assert consul.entry("service-defaults", "s0")

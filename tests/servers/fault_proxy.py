@@ -105,7 +105,8 @@ class FaultProxy:
 
     def __init__(self, upstream: str) -> None:
         parts = urlsplit(upstream)
-        assert parts.hostname and parts.port
+        assert parts.hostname
+        assert parts.port
         self._upstream = (parts.hostname, parts.port)
         self._scripts: list[Script] = []
         self._tasks: set[asyncio.Task[None]] = set()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import os
+import select
 import shutil
 import socket
 import ssl
@@ -30,7 +31,7 @@ server.document-root = "{root}"
 server.errorlog = "{folder}/error.log"
 server.upload-dirs = ("{folder}")
 server.stream-request-body = 1
-alias.url = ("" => "{backend}")
+alias.url = ("/" => "{backend}")
 cgi.assign = ("" => "")
 setenv.set-environment = ("GIT_PROJECT_ROOT" => "{root}", "GIT_HTTP_EXPORT_ALL" => "1",
     "GIT_CONFIG_NOSYSTEM" => "1", "GIT_CONFIG_GLOBAL" => "/dev/null", "HOME" => "/nonexistent")
@@ -88,7 +89,10 @@ class _Listener:
                 connection = self._tls.wrap_socket(connection, server_side=True)
                 self._open.add(connection)
             self._serve(connection)
-        except OSError:
+            if isinstance(connection, ssl.SSLSocket):
+                connection.settimeout(2)
+                connection.unwrap()
+        except (OSError, ValueError):
             pass
         finally:
             self._open.discard(connection)
@@ -159,25 +163,23 @@ class GitHttps:
     def _relay(self, client: socket.socket) -> None:
         """The TLS before lighttpd, which has none of its own everywhere."""
         with socket.create_connection(("127.0.0.1", self._backend)) as server:
-            forth = threading.Thread(target=_pump, args=(client, server, None), daemon=True)
-            forth.start()
-            _pump(server, client, self.cut_after)
-            _cut(server)
-            _cut(client)
-            forth.join(5)
-
-
-def _pump(source: socket.socket, sink: socket.socket, limit: int | None) -> None:
-    left = limit
-    with contextlib.suppress(OSError):
-        while data := source.recv(65536):
-            if left is not None:
-                data = data[:left]
-                left -= len(data)
-            sink.sendall(data)
-            if left == 0:
-                return
-        sink.shutdown(socket.SHUT_WR)
+            left = self.cut_after
+            while True:
+                # What TLS has decrypted already is not seen by select.
+                pending = isinstance(client, ssl.SSLSocket) and client.pending()
+                ready = [client] if pending else select.select([client, server], [], [])[0]
+                for source in ready:
+                    data = source.recv(65536)
+                    if not data:
+                        return
+                    if source is client:
+                        server.sendall(data)
+                        continue
+                    client.sendall(data[:left])
+                    left = None if left is None else max(0, left - len(data))
+                    if left == 0:
+                        _cut(client)
+                        return
 
 
 class GitSsh:

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from gitsync.core.load import parse_file
+from gitsync.core.load_codes import LOAD_CODES
+from gitsync.model.desired import ParsedFile
+from gitsync.model.finding import Finding
 from gitsync.model.spec import ServiceSpec, SpecDefaults
+
+FILE_CODES = {code.name for code in LOAD_CODES} | {"name-too-long"}
+"""What a finding about a file can be."""
 
 FIRST = """\
 {
@@ -153,3 +159,22 @@ def spec_of(text: str, defaults: SpecDefaults | None = None, *, path: str = "ser
     assert file.findings == (), "\n".join(str(finding) for finding in file.findings)
     (parsed,) = file.specs
     return parsed.spec
+
+
+def parsed(text: str | bytes, path: str = "services/pay.yaml", **defaults: str) -> ParsedFile:
+    return parse_file(path, text if isinstance(text, bytes) else text.encode(), SpecDefaults(**defaults))
+
+
+def with_line(line: str) -> str:
+    """A good spec with one more line."""
+    return f"name: pay\nrouting:\n  host: a.example\n  port: 443\n{line}\n"
+
+
+def only_finding(text: str | bytes, path: str = "services/pay.yaml") -> Finding:
+    """The one finding of a file."""
+    file = parsed(text, path)
+    assert len(file.findings) == 1, "\n".join(map(str, file.findings))
+    (finding,) = file.findings
+    assert finding.code in FILE_CODES
+    assert finding.message.endswith((".", "?"))
+    return finding

@@ -1,0 +1,105 @@
+"""The plan as a whole, written into a model of Consul that refuses what a real one refuses."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gitsync.model.key import Kind, ServiceKey
+from tests.unit.worlds import Refused, Wish, World, approved, of_services, plan, run, settled, verdicts, writes
+
+LEADING = ("route", "split", "redirect", "failover")
+NAMES = ("a", "b", "c", "d")
+targets = st.tuples(st.sampled_from(NAMES), st.sampled_from(("", "v1", "v2")))
+wish_of = {
+    name: st.builds(
+        Wish,
+        name=st.just(name),
+        protocol=st.sampled_from(("tcp", "http", "http", "grpc")),
+        external=st.booleans(),
+        host=st.sampled_from(("h1.example", "h2.example", "h3.example", "h4.example")),
+        gateways=st.sampled_from(((), ("tgw",), ("tgw-2",), ("tgw", "tgw-2"))),
+        subsets=st.sampled_from(((), ("v1",), ("v2",), ("v1", "v2"))),
+        route=st.none() | targets,
+        split=st.none() | targets,
+        redirect=st.none() | targets,
+        failover=st.none() | targets,
+        intentions=st.sampled_from(("", "allow", "deny", "by-request")),
+    )
+    for name in NAMES
+}
+
+
+def sane(wishes: list[Wish]) -> list[Wish]:
+    """What Consul would take as a whole: references are taken out of the services that are the trouble."""
+    result: list[Wish] = []
+    hosts: set[str] = set()
+    for wish in wishes:
+        if wish.host in hosts and not wish.external:
+            wish = replace(wish, external=True)
+        hosts |= set() if wish.external else {wish.host}
+        result.append(wish)
+    for calm in (("redirect",), ("failover",), ("route", "split"), LEADING):
+        for at, wish in enumerate(result):
+            if not _taken(result, wish.name):
+                result[at] = replace(wish, **dict.fromkeys(calm, None), intentions=wish.intentions and "allow")
+    if _taken(result, None):
+        return result
+    return [replace(each, **dict.fromkeys(LEADING, None), intentions="") for each in result]
+
+
+def _taken(wishes: list[Wish], name: str | None) -> bool:
+    world = World()
+    for wish in wishes:
+        for component in wish.components():
+            if component.key.kind not in (Kind.GATEWAY_ROW, Kind.CATALOG):
+                world._store(component.key.kind, component.body)
+    try:
+        if name is None:
+            world.check()
+        else:
+            world._check_chain(name)
+            if wishes[[wish.name for wish in wishes].index(name)].intentions == "by-request" and world.protocol(name) == "tcp":
+                return False
+    except Refused:
+        return False
+    return True
+
+
+@st.composite
+def revisions(draw: st.DrawFn) -> list[Wish]:
+    names = draw(st.sets(st.sampled_from(NAMES), min_size=1))
+    return sane([draw(wish_of[name]) for name in sorted(names)])
+
+
+seeds = st.integers(0, 2**16)
+
+
+@settings(max_examples=300, deadline=None)
+@given(revisions(), revisions(), seeds)
+def test_any_revision_follows_any_other_without_a_refusal_by_consul(before, after, seed):
+    world = settled(before)
+    policy = approved(plan(world, after))
+    made = run(world, after, shuffle=random.Random(seed), policy=policy)
+
+    assert not {"refused", "conflict", "held"} & set(verdicts(made).values()), made.services
+    assert plan(world, after).empty
+    assert of_services(world) == of_services(settled(after))
+
+
+@settings(max_examples=300, deadline=None)
+@given(revisions(), revisions(), revisions(), seeds)
+def test_after_a_crash_at_any_write_the_next_run_converges_to_whatever_is_wanted_then(before, then, after, seed):
+    shuffle = random.Random(seed)
+    world = settled(before)
+    policy = approved(plan(world, then))
+    crash_after = shuffle.randrange(len(writes(plan(world, then, policy=policy))) + 1)
+    run(world, then, shuffle=shuffle, crash_after=crash_after, policy=policy)
+    made = run(world, after, shuffle=shuffle, policy=approved(plan(world, after)))
+
+    assert not {"refused", "conflict", "held"} & set(verdicts(made).values()), made.services
+    assert plan(world, after).empty
+    assert of_services(world) == of_services(settled(after))
