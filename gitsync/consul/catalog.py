@@ -12,6 +12,7 @@ from gitsync.consul.answer import Answer
 from gitsync.consul.client import Client, segment
 from gitsync.consul.entries import CONSISTENT
 from gitsync.consul.placing import ESM_CHECK, place, raw_node, service_in, takes_away
+from gitsync.consul.txn import MOST_OPERATIONS
 from gitsync.model.component import Body, CatalogCheck, CatalogNode, CatalogService
 from gitsync.model.errors import Forbidden, StaleIndex, Unavailable
 from gitsync.model.key import SERVICE_MARK
@@ -44,13 +45,13 @@ class Catalog:
         checks: dict[str, list[CatalogCheck]] = defaultdict(list)
         for check in health:
             checks[check["Node"]].append(_check(check))
-        for hidden in await self._gets([raw_node(node) for node in services if node not in nodes], datacenter):
-            nodes[hidden["Node"]["Node"]] = hidden["Node"]
+        unlisted = [node for node in services if node not in nodes]
+        for each in (await self._nodes(unlisted, datacenter)).values():
+            nodes[each["Node"]] = each
         wanted = {node: name for node, each in nodes.items() if (name := services.get(node) or _marked(each))}
-        found = await self._gets(
-            [service_in(node, name) for node, name in wanted.items()], datacenter, owners=list(wanted)
-        )
-        carried = {each["owner"]: _service(each["Service"]) for each in found}
+        carried, hidden = await self._services(wanted, datacenter)
+        if not hidden.isdisjoint(services):
+            raise _unseen(datacenter, f"the service on {min(hidden & services.keys())}", "service read")
         return tuple(
             _node(each, datacenter, services=(carried[name],) if name in carried else (), checks=checks.get(name, ()))
             for name, each in sorted(nodes.items())
@@ -69,7 +70,7 @@ class Catalog:
         params = {**CONSISTENT, "dc": datacenter}
         # A plain read says `null` both for what is absent and for what may not be seen; a transaction tells them apart.
         raw, services, health = await asyncio.gather(
-            self._gets([raw_node(node)], datacenter),
+            self._nodes([node], datacenter),
             self._client.ask("GET", f"/v1/catalog/node/{segment(node)}", params, what=what),
             self._client.ask("GET", f"/v1/health/node/{segment(node)}", params, what=what),
         )
@@ -81,7 +82,7 @@ class Catalog:
             checks = tuple(map(_check, health.json() or ()))
         except (KeyError, TypeError, AttributeError) as error:
             raise _strange(services, what) from error
-        return _node(raw[0]["Node"], datacenter, on_it, checks), services.filtered or health.filtered
+        return _node(raw[node], datacenter, on_it, checks), services.filtered or health.filtered
 
     async def register(self, wanted: Body, seen: CatalogNode | None, *, fence: Fence | None) -> None:
         """Make node, service and check what *wanted* says (Component.body of a catalog node), if they still are as *seen*.
@@ -93,10 +94,9 @@ class Catalog:
         what = f"catalog node {datacenter}/{node}"
         there: Mapping[str, Any] | None = None
         if seen is not None:
-            raw = await self._gets([raw_node(node)], datacenter)
-            if not raw or raw[0]["Node"]["ModifyIndex"] != seen.modify_index:
+            there = (await self._nodes([node], datacenter)).get(node)
+            if there is None or there["ModifyIndex"] != seen.modify_index:
                 raise StaleIndex(what, seen.modify_index)
-            there = raw[0]["Node"]
         operations = place(wanted, seen, there)
         await self._write(operations, fence, datacenter, what, seen.modify_index if seen else 0)
 
@@ -147,51 +147,79 @@ class Catalog:
             raise _strange(answer, what)
         return rows
 
-    async def _gets(
-        self, operations: Sequence[Mapping[str, Any]], datacenter: str, *, owners: Sequence[str] = ()
-    ) -> list[dict[str, Any]]:
-        """What of *operations*, all gets, is there, in as few transactions as possible; `owner` is the one of that position."""
-        places = range(0, len(operations), txn.MOST_OPERATIONS)
+    async def _nodes(self, names: Sequence[str], datacenter: str) -> dict[str, Mapping[str, Any]]:
+        """Those of the nodes that are there, as Consul has them. Raises Forbidden if the token may not see one that is."""
         parts = await asyncio.gather(
             *(
-                self._some(
-                    operations[at : at + txn.MOST_OPERATIONS], datacenter, list(owners[at : at + txn.MOST_OPERATIONS])
+                self._gets(
+                    "Node", "Node", {name: raw_node(name) for name in names[at : at + MOST_OPERATIONS]}, datacenter
                 )
-                for at in places
+                for at in range(0, len(names), MOST_OPERATIONS)
             )
         )
-        return [each for part in parts for each in part]
+        hidden = {name for _, unseen in parts for name in unseen}
+        if hidden:
+            raise _unseen(datacenter, f"the node {min(hidden)}", "node read")
+        return {name: body for found, _ in parts for name, body in found.items()}
 
-    async def _some(
-        self, operations: Sequence[Mapping[str, Any]], datacenter: str, owners: Sequence[str]
-    ) -> list[dict[str, Any]]:
-        """One transaction of gets. What is absent fails all of it, in every version: the rest is sent again without it."""
-        what = f"catalog of {datacenter}"
-        outcome = await txn.run(self._client, operations, write=False, what=what, datacenter=datacenter)
-        if denied := txn.denial(outcome.failures, what):
-            raise denied
-        left = list(range(len(operations)))
-        if outcome.failures:
-            absent = {failure.op_index for failure in outcome.failures if failure.absent}
-            left = [at for at in left if at not in absent]
-            if len(absent) < len(outcome.failures):
-                raise Unavailable(f"{what}: {outcome.failures[0].what}")
-            if not left:
-                return []
-            again = [operations[at] for at in left]
-            outcome = await txn.run(self._client, again, write=False, what=what, datacenter=datacenter)
-            if outcome.failures:  # one more went away in between
-                return await self._some(again, datacenter, [owners[at] for at in left] if owners else ())
-        if len(outcome.results) != len(left):
-            # Consul leaves out what the token may not see, without a word about which it was.
-            raise Forbidden(
-                f"{what}: the token may not see all of our nodes. It needs node read and service read on them."
+    async def _services(
+        self, wanted: Mapping[str, str], datacenter: str
+    ) -> tuple[dict[str, CatalogService], frozenset[str]]:
+        """For each node of *wanted* (node → service ID) that service, if it is on it; and the nodes where it may not be seen."""
+        # A result does not say which node it is of, so no ID stands twice in a transaction.
+        portions: list[dict[str, str]] = []
+        rounds: dict[str, int] = defaultdict(int)
+        layers: dict[int, list[tuple[str, str]]] = defaultdict(list)
+        for node, service in wanted.items():
+            layers[rounds[service.lower()]].append((service, node))
+            rounds[service.lower()] += 1
+        for layer in layers.values():
+            portions += [dict(layer[at : at + MOST_OPERATIONS]) for at in range(0, len(layer), MOST_OPERATIONS)]
+        parts = await asyncio.gather(
+            *(
+                self._gets(
+                    "Service",
+                    "ID",
+                    {service: service_in(node, service) for service, node in portion.items()},
+                    datacenter,
+                )
+                for portion in portions
             )
-        results = [dict(each) for each in outcome.results]
-        if owners:
-            for at, each in zip(left, results, strict=True):
-                each["owner"] = owners[at]
-        return results
+        )
+        carried = {
+            portion[service]: _service(body)
+            for portion, (found, _) in zip(portions, parts, strict=True)
+            for service, body in found.items()
+        }
+        hidden = frozenset(
+            portion[service] for portion, (_, unseen) in zip(portions, parts, strict=True) for service in unseen
+        )
+        return carried, hidden
+
+    async def _gets(
+        self, kind: str, field: str, operations: Mapping[str, Mapping[str, Any]], datacenter: str
+    ) -> tuple[dict[str, Mapping[str, Any]], set[str]]:
+        """One transaction of gets, by what *field* of their results says: what is there, and what may not be seen.
+
+        What is absent fails all of it, in every version: the rest is sent again without it.
+        """
+        what = f"catalog of {datacenter}"
+        left = list(operations)
+        while left:
+            outcome = await txn.run(
+                self._client, [operations[name] for name in left], write=False, what=what, datacenter=datacenter
+            )
+            if denied := txn.denial(outcome.failures, what):
+                raise denied
+            if not outcome.failures:
+                bodies = {result[kind][field].lower(): result[kind] for result in outcome.results}
+                found = {name: bodies[name.lower()] for name in left if name.lower() in bodies}
+                return found, set(left) - set(found)
+            absent = {failure.op_index for failure in outcome.failures if failure.absent}
+            if not absent:
+                raise Unavailable(f"{what}: {outcome.failures[0].what}")
+            left = [name for at, name in enumerate(left) if at not in absent]
+        return {}, set()
 
     async def _write(
         self, operations: Sequence[Mapping[str, Any]], fence: Fence | None, datacenter: str, what: str, index: int
@@ -237,6 +265,10 @@ def _check(body: Mapping[str, Any]) -> CatalogCheck:
 def _content(body: Mapping[str, Any]) -> dict[str, Any]:
     """Without indexes, and without empty lists, which one way of reading shows as `null` and another as `[]`."""
     return {name: value for name, value in body.items() if name not in INDEXES and value is not None and value != []}
+
+
+def _unseen(datacenter: str, what: str, right: str) -> Forbidden:
+    return Forbidden(f"catalog of {datacenter}: the token may not see {what}. It needs {right} on it.")
 
 
 def _strange(answer: Answer, what: str) -> Unavailable:

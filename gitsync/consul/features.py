@@ -9,6 +9,7 @@ from typing import Any
 
 from gitsync.consul.answer import Answer
 from gitsync.consul.client import Client
+from gitsync.consul.verdict import TokenGone
 from gitsync.model.errors import Forbidden, Invalid, Unavailable
 from gitsync.model.features import Features, Version
 
@@ -32,7 +33,7 @@ async def detect(client: Client, *, version: str | None, primary_datacenter: str
     )
     if isinstance(members, BaseException):
         raise members
-    if isinstance(said, Forbidden):
+    if isinstance(said, Forbidden) and not isinstance(said, TokenGone):
         return await _from_configuration(client, members, version, primary_datacenter)
     if isinstance(said, BaseException):
         raise said

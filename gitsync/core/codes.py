@@ -93,9 +93,8 @@ _TABLE = (
     Code("delete-held", WARNING, "Deletes wait for an approval"),
     Code("prune-never", NOTE, "The service left Git and stays, because its metadata says so"),
     Code("drift-detected", WARNING, "Somebody changed it, and the sync only detects that"),
-    # -- what a run meets
-    Code("retry-later", WARNING, "Consul could not take it now; it is tried again"),
-    Code("file-refused", ERROR, "A file is not loaded"),
+    # -- what a repository holds
+    Code("file-refused", ERROR, "A path that is no file, or leads out of the folder, is not read"),
 )  # fmt: skip
 
 CODES: Mapping[str, Code] = MappingProxyType({code.name: code for code in (*LOAD_CODES, *_TABLE)})

@@ -114,7 +114,8 @@ def _uncertain(
     recorded = {
         each.origin.path for each in sight.found.ledgers.values() if each.owner in owners and each.state != "released"
     }
-    if desired.unreadable <= recorded:
+    files = ", ".join(sorted(desired.unparsed - recorded)[:3])
+    if not files:
         return set(), ""
     held = set()
     for key in waiting:

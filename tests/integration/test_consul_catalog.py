@@ -331,6 +331,34 @@ async def test_a_node_that_the_token_may_not_see_is_forbidden_and_not_absent(con
             await ours.register(body("new"), None, fence=None)
 
 
+async def test_other_peoples_hidden_services_do_not_keep_us_from_seeing_our_own(consul_acl: ConsulServer):
+    async with connect(consul_acl.url, token=lambda: consul_acl.token or "") as (admin, _):
+        for name in ("pay", "theirs"):
+            await admin.register(body(name), None, fence=None)
+    token = consul_acl.new_token(
+        'node_prefix "" { policy = "read" } service "pay" { policy = "read" } agent_prefix "" { policy = "read" }'
+    )
+    async with connect(consul_acl.url, token=lambda: token) as (ours, _):
+        pay, theirs = await ours.external_nodes("dc1", {"ext-pay": "pay"})
+
+        assert [service.id for service in pay.services] == ["pay"]
+        assert (theirs.node, theirs.services) == ("ext-theirs", ())
+        with pytest.raises(Forbidden, match="ext-theirs"):
+            await ours.external_nodes("dc1", {"ext-theirs": "theirs"})
+
+
+async def test_a_service_on_several_nodes_is_found_on_each(ours: Consul):
+    nodes = [f"ext-pay-{at}" for at in range(5)]
+    for at, node in enumerate(nodes):
+        await ours.register({**body(port=1000 + at, check=False), "Node": node}, None, fence=None)
+
+    found = await ours.external_nodes("dc1", dict.fromkeys(nodes, "pay"))
+
+    assert {node.node: node.services[0].body["Port"] for node in found} == {
+        f"ext-pay-{at}": 1000 + at for at in range(5)
+    }
+
+
 async def test_what_the_token_may_not_see_on_a_node_keeps_the_node(consul_acl: ConsulServer):
     theirs = {"ID": "theirs", "Service": "theirs", "Port": 1}
     consul_acl.put("/v1/catalog/register", {"Node": "ext-pay", "Address": "192.0.2.9", "Service": theirs})

@@ -10,6 +10,7 @@ import pytest
 
 from gitsync.consul.facade import connect
 from gitsync.consul.features import parse_version, require_primary
+from gitsync.consul.verdict import TokenGone
 from gitsync.model.errors import Invalid, Unavailable
 from tests.servers.consul import ConsulServer
 from tests.servers.fault_proxy import Fault, FaultProxy
@@ -62,6 +63,13 @@ async def test_a_token_that_may_not_ask_needs_both_settings(joined_acl: tuple[Co
         with pytest.raises(Invalid, match=missing):
             async with connect(server.url, token=lambda: token, **settings):
                 pass
+
+
+async def test_a_token_that_is_gone_is_said_to_be_gone(joined_acl: tuple[ConsulServer, str]):
+    server, _ = joined_acl
+    with pytest.raises(TokenGone, match="The token is"):
+        async with connect(server.url, token=lambda: "00000000-dead-beef-0000-000000000000"):
+            pass
 
 
 async def test_with_both_settings_a_token_needs_no_right_to_ask(joined_acl: tuple[ConsulServer, str]):

@@ -39,8 +39,8 @@ def _usual(host: GitHttps) -> None:
 
 
 @pytest.fixture
-def repository(host: GitHttps, request: pytest.FixtureRequest) -> GitRepository:
-    repository = GitRepository(host.root / "private" / f"{abs(hash(request.node.nodeid))}.git")
+def repository(host: GitHttps, tmp_path: Path) -> GitRepository:
+    repository = GitRepository(host.root / "private" / f"{tmp_path.name}.git")
     repository.commit({"a.yaml": "name: a"})
     return repository
 

@@ -61,7 +61,7 @@ def _permissions(wanted: tuple[Intention, ...]) -> Iterator[Finding]:
             if _passed_by_spelling(permission):
                 yield note(
                     "l7-path-bypass",
-                    f"{intention.source} gets past this deny with another spelling of the path, such as // or %2e, because gateways do "
+                    f"Requests of {intention.source} get past this deny with another spelling of the path, such as // or %2e, because gateways do "
                     "not normalise paths.",
                     hint="List what is allowed instead: permissions with action allow and path_exact, and last one with action deny "
                     "and path_prefix /.",

@@ -41,7 +41,7 @@ def sane(wishes: list[Wish]) -> list[Wish]:
         if wish.host in hosts and not wish.external:
             wish = replace(wish, external=True)
         hosts |= set() if wish.external else {wish.host}
-        result.append(wish)
+        result.append(replace(wish, **{each: _there(getattr(wish, each), wishes) for each in LEADING}))
     for calm in (("redirect",), ("failover",), ("route", "split"), LEADING):
         for at, wish in enumerate(result):
             if not _taken(result, wish.name):
@@ -49,6 +49,13 @@ def sane(wishes: list[Wish]) -> list[Wish]:
     if _taken(result, None):
         return result
     return [replace(each, **dict.fromkeys(LEADING, None), intentions="") for each in result]
+
+
+def _there(target: tuple[str, str] | None, wishes: list[Wish]) -> tuple[str, str] | None:
+    """A target that is wanted too, and a subset that it has."""
+    name, subset = target or ("", "")
+    subsets = next((wish.subsets for wish in wishes if wish.name == name), None)
+    return None if subsets is None else (name, subset if subset in subsets else "")
 
 
 def _taken(wishes: list[Wish], name: str | None) -> bool:
