@@ -61,8 +61,10 @@ EXPECTED: Mapping[str, Mapping[Version, Expectation]] = {
     file: {version: _expect(text) for version, text in zip(VERSIONS, texts, strict=True)}
     for file, texts in {
         "card-network.yaml": (
-            ("e:intentions-unsupported n:preserve-host-needless w:idle-timeout-unsupported w:retry-on-unsupported "
-            "w:tls-san-unchecked"),
+            (
+                "e:intentions-unsupported n:preserve-host-needless w:idle-timeout-unsupported w:retry-on-unsupported "
+                "w:tls-san-unchecked"
+            ),
             "w:idle-timeout-unsupported w:preserve-host-unsupported w:request-timeout-capped w:retry-on-unsupported",
             "",
         ),
@@ -91,10 +93,14 @@ EXPECTED: Mapping[str, Mapping[Version, Expectation]] = {
         ),
         "rates.yaml": ("w:tls-name-unchecked",) * 3,
         "search.yaml": (
-            ("e:failover-targets-unsupported w:failover-sees-gateway w:load-balancer-unsupported w:request-timeout-unsupported "
-            "w:subset-sees-gateway w:unknown-datacenter"),
-            ("e:failover-targets-unsupported w:failover-sees-gateway w:request-timeout-unsupported w:subset-sees-gateway "
-            "w:unknown-datacenter"),
+            (
+                "e:failover-targets-unsupported w:failover-sees-gateway w:load-balancer-unsupported w:request-timeout-unsupported "
+                "w:subset-sees-gateway w:unknown-datacenter"
+            ),
+            (
+                "e:failover-targets-unsupported w:failover-sees-gateway w:request-timeout-unsupported w:subset-sees-gateway "
+                "w:unknown-datacenter"
+            ),
             "w:failover-sees-gateway w:subset-sees-gateway w:unknown-datacenter",
         ),
     }.items()

@@ -118,8 +118,9 @@ class Records:
     async def transact(self, ops: Sequence[Op]) -> tuple[Failure, ...]:
         """Do all of *ops* or none. () if they were done, else what stood in the way, by position; nothing was changed then.
 
-        At most 64 operations and 512 KiB (`batches`). What the token may not do is a failure (`denied`). Raises Fenced if a
-        session check failed, TokenGone, Refused, Unknown.
+        At most 64 operations and 512 KiB (`batches`). What the token may not do is a failure too (`denied`), so that the rest
+        can be sent without it; an operation that stands alone raises Forbidden. Raises Fenced if a session check failed,
+        TokenGone, Refused, Unknown.
         """
         if not ops:
             return ()
@@ -128,6 +129,8 @@ class Records:
         outcome = await txn.run(
             self._client, [body_of(op) for op in ops], write=write, what=f"KV transaction on {keys}"
         )
+        if len(ops) == 1 and (denied := txn.denial(outcome.failures, f"KV key {keys}")):
+            raise denied
         return outcome.failures
 
     @staticmethod

@@ -39,7 +39,7 @@ class Held:
 async def exclusive(path: Path, *, seconds: float) -> AsyncIterator[Held]:
     """Hold the lock at *path*. A git whose gitsync was killed is ended. Raises Unavailable if it is not free in *seconds*."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         raise Unavailable(

@@ -55,14 +55,14 @@ class MirrorSpecs:
         tree = await self.mirror.tree(revision.sha)
         if not tree.path_exists:
             await self._must_have_been(revision, applied)
-        missing = [file for file in tree.files if (file.path, file.oid) not in self._cache]
-        for portion in portions(missing):
+        known = {key: self._cache[key] for file in tree.files if (key := (file.path, file.oid)) in self._cache}
+        for portion in portions(file for file in tree.files if (file.path, file.oid) not in known):
             contents = await self.mirror.read(file.oid for file in portion)
             parsed = await asyncio.to_thread(self._parse_all, portion, [contents[file.oid] for file in portion])
-            self._cache.update(((file.path, file.oid), each) for file, each in zip(portion, parsed, strict=True))
-        files = [self._cache[file.path, file.oid] for file in tree.files]
-        if len(self._cache) > 2 * len(files) + 1000:
-            self._cache = {(file.path, file.oid): self._cache[file.path, file.oid] for file in tree.files}
+            known.update(((file.path, file.oid), each) for file, each in zip(portion, parsed, strict=True))
+        # What other commits hold stays for a while: a plan for a pull request and a run take turns.
+        self._cache = known if len(self._cache) > 2 * len(known) + 1000 else {**self._cache, **known}
+        files = [known[file.path, file.oid] for file in tree.files]
         pointers = [
             Refusal(file.path, _reason(each), unreadable=True)
             for file, each in zip(tree.files, files, strict=True)

@@ -256,3 +256,20 @@ async def test_a_path_that_was_never_there_is_an_error_and_deletes_nothing(
 
     assert exit_code(report) in (3, 5)
     assert consul.entry("service-defaults", "pay")
+
+
+async def test_an_empty_commit_moves_the_applied_revision_and_nothing_else(
+    bench: Workbench, consul: ConsulServer
+) -> None:
+    bench.commit(pay=external("pay"))
+    await bench.sync()
+    before = consul.dump()
+    sha = bench.commit("nothing")
+
+    report = await bench.sync()
+
+    after = consul.dump()
+    changed = {key for key in after if after[key] != before.get(key)}
+    assert (report.outcome, report.applied_revision) == (RunOutcome.UNCHANGED, sha)
+    assert len(changed) == 1
+    assert json.loads(consul.value("svc-handler/owners/test/payments/revision"))["revision"] == sha

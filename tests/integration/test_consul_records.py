@@ -143,6 +143,8 @@ async def test_what_the_token_may_not_write_is_named_and_the_rest_can_be_sent_wi
         failures = await ours.transact([Op("set", "mine/a", b"1"), Op("set", "theirs/a", b"1")])
 
         assert [(failure.op_index, failure.denied) for failure in failures] == [(1, True)]
+        with pytest.raises(Forbidden, match="theirs/a"):
+            await ours.transact([Op("set", "theirs/a", b"1")])
         assert consul_acl.keys() == []
 
 

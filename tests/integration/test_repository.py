@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -102,10 +102,7 @@ class TestWhichCommit:
         other = repository.commit({"big.bin": "x" * 5000}, branch="other", parent="")
         await mirror.fetch()
 
-        there = subprocess.run(
-            ["git", f"--git-dir={mirror.directory}", "cat-file", "-e", other], check=False, capture_output=True
-        )
-        assert there.returncode != 0
+        assert not is_there(mirror.directory, other)
 
     @pytest.mark.parametrize("ref", ["missing", "refs/tags/missing", "1" * 40])
     async def test_a_ref_that_is_not_there_is_refused_and_says_what_to_do(self, repository, tmp_path, ref):
@@ -311,7 +308,7 @@ class TestWhatItHolds:
             "services/\u202elmay.yaml".encode(),
             b"services/fine name.yaml",
         ]
-        repository.commit({name: "name: a" for name in names})
+        repository.commit(dict.fromkeys(names, "name: a"))
         tree = await mirror.tree((await mirror.fetch()).sha)
 
         assert [file.path for file in tree.files] == ["fine name.yaml"]
@@ -327,7 +324,7 @@ class TestWhatItHolds:
         assert sorted(snapshot.contents.values()) == [b"", b"\x00\n\xff"]
         assert {snapshot.contents[file.oid] for file in snapshot.tree.files} == {b"", b"\x00\n\xff"}
 
-    async def test_a_tree_after_another_is_what_it_would_be_alone(self, repository, mirror, tmp_path):
+    async def test_a_tree_after_another_is_what_it_would_be_alone(self, repository, mirror):
         commits = [
             repository.commit({f"services/{n}.yaml": str(n) for n in range(5)}),
             repository.commit({"services/1.yaml": None, "services/x/6.yaml": "6", "services/2.yaml": "changed"}),
@@ -346,7 +343,7 @@ class TestWhatItHolds:
             wrong = repository.commit({"services": content})
             mirror = open_mirror(repository, tmp_path)
             assert not (await mirror.tree(absent)).path_exists
-            with pytest.raises(Rejected, match="services is a .*not a folder"):
+            with pytest.raises(Rejected, match=r"services is a .*not a folder"):
                 await mirror.tree(wrong)
 
     async def test_more_files_or_bytes_than_the_limits_refuse_the_commit(self, repository, tmp_path):
@@ -434,15 +431,13 @@ class TestNothingOfTheMachineReachesGit:
         first = repository.commit({"services/a.yaml": "1"})
         second = repository.commit({"services/a.yaml": "2"})
         await mirror.fetch()
-        subprocess.run(
-            ["git", f"--git-dir={mirror.directory}", "replace", second, first], check=True, capture_output=True
-        )
+        git_in(mirror.directory, "replace", second, first)
         again = Mirror(mirror.source, mirror.directory, accepts=accepts)
 
         assert list((await again.snapshot(second)).contents.values()) == [b"2"]
         assert not list(mirror.directory.rglob("a.yaml"))
 
-    async def test_a_machine_without_git_is_told_so(self, repository, mirror, monkeypatch, tmp_path):
+    async def test_a_machine_without_git_is_told_so(self, mirror, monkeypatch, tmp_path):
         monkeypatch.setenv("PATH", str(tmp_path))
 
         with pytest.raises(Invalid, match="git is not installed"):
@@ -521,7 +516,7 @@ class TestItHealsItself:
         assert not is_there(mirror.directory, old)
 
     async def test_many_fetches_do_not_leave_many_packs(self, repository, mirror, monkeypatch):
-        monkeypatch.setattr("gitsync.repository.mirror.PACKS", 3)
+        monkeypatch.setattr("gitsync.repository.bare.PACKS", 3)
         for number in range(6):
             sha = repository.commit({"services/a.yaml": str(number)})
             await mirror.fetch()
@@ -537,7 +532,7 @@ class TestItHealsItself:
 
 
 class TestSeveralAtOnce:
-    async def test_fetches_and_reads_of_one_mirror_do_not_disturb_each_other(self, repository, mirror, tmp_path):
+    async def test_fetches_and_reads_of_one_mirror_do_not_disturb_each_other(self, repository, mirror):
         sha = repository.commit({f"services/{n}.yaml": str(n) for n in range(50)})
         others = [Mirror(mirror.source, mirror.directory, accepts=accepts) for _ in range(3)]
         revisions = await asyncio.gather(*(each.fetch() for each in [mirror, *others]))
@@ -582,12 +577,12 @@ class TestSeveralAtOnce:
             "        await run(['sleep', '1000'], env=dict(os.environ), limits=Limits(900), keep_open=held.fd, started=held.started)\n"
             "asyncio.run(main())\n"
         )
-        process = subprocess.Popen([sys.executable, "-c", script, str(path)])
+        process = start(script, str(path))
         note = wait_for(lambda: path.exists() and path.read_text(), "the note of who works")
         child = json.loads(note)["child"][0]
         process.kill()
         process.wait()
-        assert Path(f"/proc/{child}").exists()
+        assert alive(child)
 
         async with exclusive(path, seconds=10):
             wait_for(lambda: not alive(child), "the orphan's end")
@@ -609,15 +604,14 @@ class TestSeveralAtOnce:
         monkeypatch.undo()
 
         assert not alive(pid)
-        with mirror.directory.with_name("mirror.lock").open() as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            fcntl.flock(lock, fcntl.LOCK_UN)
+        async with exclusive(mirror.directory.with_name("mirror.lock"), seconds=5):
+            pass
         assert (await mirror.fetch()).sha == repository.sha("main")
 
     async def test_a_git_that_takes_too_long_is_ended_with_its_children(self, repository, tmp_path, monkeypatch):
         slow = tmp_path / "bin"
         slow.mkdir()
-        real = subprocess.run(["which", "git"], capture_output=True, text=True, check=True).stdout.strip()
+        real = shutil.which("git")
         (slow / "git").write_text(
             f'#!/bin/sh\ncase "$*" in *fetch*) echo $$ > {tmp_path}/pid; sleep 1000 & wait;; *) exec {real} "$@";; esac\n'
         )
@@ -636,6 +630,14 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+def start(script: str, *arguments: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", script, *arguments])
+
+
+def git_in(folder: Path, *command: str) -> None:
+    subprocess.run(["git", f"--git-dir={folder}", *command], check=True, capture_output=True)
 
 
 def is_there(folder: Path, sha: str) -> bool:

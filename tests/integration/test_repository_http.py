@@ -160,9 +160,8 @@ async def test_a_redirect_is_not_followed_and_takes_no_credentials_along(token_f
     ],
 )
 async def test_a_status_of_the_host_is_told_apart(token_file, tmp_path, status, error):
-    with HostileHost(replies(status, "WWW-Authenticate: Basic realm=x")) as host:
-        with pytest.raises(error) as raised:
-            await open_mirror(tmp_path, f"{host.url}/x.git", token_file=token_file, ca_file=host.ca_file).fetch()
+    with HostileHost(replies(status, "WWW-Authenticate: Basic realm=x")) as host, pytest.raises(error) as raised:
+        await open_mirror(tmp_path, f"{host.url}/x.git", token_file=token_file, ca_file=host.ca_file).fetch()
     assert type(raised.value) is error
 
 

@@ -42,11 +42,12 @@ def test_every_code_that_is_said_is_declared():
     assert set(said()) - set(CODES) == set()
 
 
+CONSTANTS = {text for tree in TREES.values() for text in texts(tree)}
+
+
 @pytest.mark.parametrize("code", sorted(CODES))
 def test_every_code_that_is_declared_is_said(code: str):
-    constants = {text for tree in TREES.values() for text in texts(tree)}
-
-    assert code in constants
+    assert code in CONSTANTS
 
 
 def test_no_code_is_declared_twice():

@@ -64,7 +64,9 @@ def judged(
     return dict(judge(pairs(list(wanted), context), found or seen(), context))
 
 
-def said(findings: dict[ServiceKey | None, tuple[Finding, ...]], key: ServiceKey | None = PAY) -> list[tuple[str, Severity]]:
+def said(
+    findings: dict[ServiceKey | None, tuple[Finding, ...]], key: ServiceKey | None = PAY
+) -> list[tuple[str, Severity]]:
     return [(finding.code, finding.severity) for finding in findings.get(key, ())]
 
 
@@ -171,7 +173,9 @@ def test_where_consul_allows_or_does_not_tell_no_intention_is_asked_for(deny: bo
 
 
 def test_a_gateway_that_nobody_runs_is_said_once_with_those_that_run():
-    found = seen(services=frozenset({"other", "consul-esm"}), gateways={"tgw": gateway(), "other": gateway(name="other")})
+    found = seen(
+        services=frozenset({"other", "consul-esm"}), gateways={"tgw": gateway(), "other": gateway(name="other")}
+    )
     findings = judged(spec("a"), spec("b"), found=found)
 
     assert said(findings, None) == [("gateway-has-no-instance", Severity.WARNING)]
@@ -233,7 +237,9 @@ founds = st.builds(
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
-@given(st.lists(specs, max_size=4, unique_by=lambda each: each.key), contexts, founds, st.randoms(use_true_random=False))
+@given(
+    st.lists(specs, max_size=4, unique_by=lambda each: each.key), contexts, founds, st.randoms(use_true_random=False)
+)
 def test_any_specs_are_judged_and_their_order_does_not_matter(
     wanted: list[ServiceSpec], context: RenderContext, found: Found, shuffler: random.Random
 ):

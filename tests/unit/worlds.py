@@ -87,7 +87,7 @@ class Wish:
         if self.subsets:
             resolver["Subsets"] = {name: {"Filter": f"Service.Meta.version == {name}"} for name in self.subsets}
         if self.redirect:
-            resolver = {"ConnectTimeout": "1500ms", "Redirect": _target(self.redirect)}
+            resolver["Redirect"] = _target(self.redirect)
         elif self.failover:
             resolver["Failover"] = {"*": _target(self.failover)}
         entry(Kind.RESOLVER, **resolver)

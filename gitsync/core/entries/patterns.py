@@ -19,7 +19,10 @@ REPEATS = 1000
 _EXACT = re.compile(r"\{\d+\}")
 _COUNT = re.compile(r"\{(\d{1,9})(,(\d{0,9}))?\}")
 _ESCAPES = frozenset("dDwWsSbBAzafnrtv")
-_SIZES = {"d": 3, "w": 6, "s": 4, "D": 8, "W": 8, "S": 8}
+_SIZES = {"d": 1, "w": 4, "s": 3, "D": 2, "W": 5, "S": 4}
+"""Ranges of bytes in each class; a step of the program is one range."""
+
+_FOLDED = re.compile(r"\(\?[imsUP-]*i")
 _GROUP = re.compile(r"\?(P?<[A-Za-z_]\w*>|[imsU]*(-[imsU]+)?:|[imsU]+(-[imsU]+)?(?=\)))")
 _CLASS_NAME = re.compile(
     r"\[:\^?(alnum|alpha|ascii|blank|cntrl|digit|graph|lower|print|punct|space|upper|word|xdigit):\]"
@@ -54,6 +57,7 @@ class _Reader:
     def __init__(self, text: str) -> None:
         self.text = text
         self.at = 0
+        self.folded = bool(_FOLDED.search(text))  # (?i): a range of letters is two
 
     def _next(self) -> str:
         if self.at >= len(self.text):
@@ -126,7 +130,7 @@ class _Reader:
             return self._escape()
         if character in "*+?{":
             raise _Unknown(f"the expression repeats nothing, at {character}")
-        return 3 if character == "." else len(character.encode())
+        return 2 if character == "." else len(character.encode())
 
     def _escape(self) -> int:
         character = self._next()
@@ -137,7 +141,7 @@ class _Reader:
         return _SIZES.get(character, 1)
 
     def _class(self) -> int:
-        size = 4 if self._peek() == "^" else 1
+        size = 1 if self._peek() == "^" else 0
         self.at += self._peek() == "^"
         first = True
         while first or self._peek() != "]":
@@ -155,7 +159,7 @@ class _Reader:
                 if not start or not end or end < start:
                     raise _Unknown("the expression has a range that goes backwards")
         self.at += 1
-        return size
+        return max(size, 1) * (2 if self.folded else 1)
 
     def _member(self) -> tuple[str, int]:
         """One character of a class ("" for a whole set of them) and its size."""
