@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from gitsync import wire
-from gitsync.cli.call import FINE, carry_out, myself, settings_of
+from gitsync.cli.call import FINE, carry_out, myself, settings_of, told
 from gitsync.cli.choice import chosen
 from gitsync.cli.options import Config, Debug, Json
 from gitsync.cli.screen import Screen
@@ -55,6 +55,8 @@ def approve(
             room, holds = await _holding(house, names, digest, screen)
             hold = await errands.approve(room.world, room.sync.owner, holds, digest, empty=empty, by=myself())
             name = room.sync.name
+            body = {"digest": hold.digest, "services": [key.path for key, _ in hold.services], "empty": hold.empty}
+            await told(house.store, name, "approved", body, screen)
             count = len(hold.services)
             screen.line(f"approved for {name}: {count} service{'' if count == 1 else 's'} may be deleted")
             screen.columns([(("-", "gone"), str(key)) for key, _ in hold.services], indent=2)

@@ -9,9 +9,9 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import typer
 
@@ -20,6 +20,7 @@ from gitsync.log import configure, hide
 from gitsync.model.errors import GitsyncError
 from gitsync.settings import Settings, load_settings
 from gitsync.settings import warnings as settings_warnings
+from gitsync.store import Store
 
 FINE, BUG, CHANGES, REFUSED, CONFLICT, USAGE = 0, 1, 2, 3, 4, 64
 INTERRUPTED, TERMINATED, NO_READER = 128 + signal.SIGINT, 128 + signal.SIGTERM, 128 + signal.SIGPIPE
@@ -103,3 +104,11 @@ def myself() -> str:
     except (KeyError, OSError):  # a container's user without a name
         user = f"uid{os.getuid()}"
     return f"{user}@{socket.gethostname()}"
+
+
+async def told(store: Store, sync: str, event: str, body: Mapping[str, Any], screen: Screen) -> None:
+    """Write into the history that a person decided something. A history that cannot be written stops nobody."""
+    try:
+        await store.append_outbox(sync, event, {**body, "by": myself()})
+    except GitsyncError as error:
+        screen.warn(f"this is not in the history: {error}")

@@ -20,9 +20,7 @@ def without(value: Any, redact: frozenset[str]) -> Any:
 def _without(value: Any, hidden: frozenset[str], *, labels: bool) -> Any:
     if isinstance(value, Mapping):
         return {
-            name: REDACTED
-            if labels and str(name).lower() in hidden
-            else _without(each, hidden, labels=name in LABELS)
+            name: REDACTED if labels and str(name).lower() in hidden else _without(each, hidden, labels=name in LABELS)
             for name, each in value.items()
         }
     return [_without(each, hidden, labels=False) for each in value] if isinstance(value, list | tuple) else value

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from gitsync import wire
-from gitsync.cli.call import FINE, carry_out, settings_of
+from gitsync.cli.call import FINE, carry_out, settings_of, told
 from gitsync.cli.choice import chosen, service_key
 from gitsync.cli.options import Config, Debug, Json
 from gitsync.cli.screen import Screen
@@ -45,6 +45,7 @@ def release(
             key = service_key(name, house.defaults)
             room = house.room(sync) if sync else await _owning(house, key)
             components = await errands.release(room.world, room.sync.owner, key)
+            await told(house.store, room.sync.name, "released", {"service": key.path}, screen)
         screen.line(f"{key} is released by {room.sync.owner}")
         screen.columns([("no longer marked as ours", str(component)) for component in components], indent=2)
         screen.document(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gitsync import wire
-from gitsync.cli.call import FINE, carry_out, settings_of
+from gitsync.cli.call import FINE, carry_out, settings_of, told
 from gitsync.cli.choice import chosen
 from gitsync.cli.options import Config, Debug, Json, Syncs
 from gitsync.cli.screen import Screen, short
@@ -31,6 +31,7 @@ def resume(syncs: Syncs = None, config: Config = None, as_json: Json = False, de
                 was = await errands.resume(room.world, room.sync.owner)
                 screen.line(f"{name} goes on: {_was(was)}" if was else f"{name} was not suspended")
                 if was:
+                    await told(house.store, name, "resumed", {"reason": was.reason, "pinned": was.pinned}, screen)
                     entry = {"sync": name, "reason": was.reason, "until": was.until or None, "by": was.by}
                     resumed.append({**entry, "pinned": was.pinned or None})
         screen.document({"resumed": resumed})

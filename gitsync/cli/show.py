@@ -49,7 +49,9 @@ def show(
             shown = await errands.show(room.world, key)
             versions = await _versions(house, key, screen)
         if not (shown.ledger or shown.standing or shown.observed or shown.adopted or versions):
-            raise Invalid(f"there is no service {key}: neither Consul nor gitsync knows it. `gitsync status` lists syncs.")
+            raise Invalid(
+                f"there is no service {key}: neither Consul nor gitsync knows it. `gitsync status` lists syncs."
+            )
         document = without(_document(key, shown, versions), redact)
         screen.document(document)
         _tell(screen, document)
@@ -61,7 +63,7 @@ def show(
 async def _versions(house: House, key: ServiceKey, screen: Screen) -> list[dict[str, Any]]:
     """The versions of the service, the newest first; none where the history cannot be read."""
     try:
-        return [_version(each) for each in await house.store.service_history(key)]
+        return [dict(each) for each in await house.store.service_history(key)]
     except GitsyncError as error:
         screen.warn(f"the history is not to be read: {error}")
         return []
@@ -108,11 +110,16 @@ def _tell(screen: Screen, document: dict[str, Any]) -> None:
     _block(screen, "before it was adopted", document["before_adoption"])
     if document["versions"]:
         screen.line(("versions", "head"))
-        screen.columns([tuple(str(part) for part in each.values()) for each in document["versions"]], indent=2)
+        screen.columns([_version(each) for each in document["versions"]], indent=2)
 
 
 def _component(component: dict[str, Any]) -> str:
     return component["kind"] + (f" {component['at']}" if component["at"] else "")
+
+
+def _version(version: dict[str, Any]) -> tuple[str, ...]:
+    at = f" at {short(version['origin_commit'])}" if version["origin_commit"] else ""
+    return str(version["version"]), version["recorded"], version["state"], version["origin_path"] + at, version["owner"]
 
 
 def _block(screen: Screen, title: str, value: Any) -> None:

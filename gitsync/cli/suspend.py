@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from gitsync import wire
-from gitsync.cli.call import FINE, carry_out, myself, settings_of
+from gitsync.cli.call import FINE, carry_out, myself, settings_of, told
 from gitsync.cli.choice import chosen
 from gitsync.cli.options import Config, Debug, Json, Syncs
 from gitsync.cli.screen import Screen
@@ -56,6 +56,8 @@ def suspend(
             for name in names:
                 room = house.room(name)
                 await errands.suspend(room.world, room.sync.owner, suspension)
+                body = {"reason": suspension.reason, "until": end}
+                await told(house.store, name, "suspended", body, screen)
                 screen.line(f"{name} is suspended ", f"until {end}" if end else "until `gitsync resume`")
         screen.document({"suspended": names, "reason": suspension.reason, "until": end or None, "by": suspension.by})
         return FINE

@@ -21,7 +21,7 @@ from gitsync.engine.think import Memory, policy_of
 from gitsync.engine.work import Done, Work, fingerprint
 from gitsync.model import kv
 from gitsync.model.component import Observed
-from gitsync.model.errors import Conflict, Fenced, GitsyncError, Rejected
+from gitsync.model.errors import Conflict, Fenced, Forbidden, GitsyncError, Rejected
 from gitsync.model.key import ServiceKey
 from gitsync.model.plan import Hold, ServicePlan, Verdict
 from gitsync.model.run import Outcome, RunReport
@@ -126,9 +126,10 @@ async def _own_records(world: World, sync: Sync, options: Options, seen: Look) -
     if ops:
         failures = await retried(lambda: world.consul.transact(ops), world.clock)
         if failures:
-            raise Conflict(
-                f"{ops[failures[0].op_index].key} was changed by somebody else meanwhile: {failures[0].what}. Try again."
-            )
+            what = ops[failures[0].op_index].key
+            if "ermission denied" in failures[0].what:
+                raise Forbidden(f"the token may not write {what}: {failures[0].what}. It needs write on `{kv.ROOT}`.")
+            raise Conflict(f"{what} was changed by somebody else meanwhile: {failures[0].what}. Try again.")
 
 
 def _waiting(world: World, seen: Look, mind: Mind) -> dict[ServiceKey, Done]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from pathlib import Path
 
+from gitsync.model.errors import Rejected
 from gitsync.model.revision import Address
 from gitsync.repository.commit import Printed, parse_batch
 from gitsync.repository.environment import Access, local, remote
@@ -17,6 +19,9 @@ from gitsync.repository.verdict import Corrupt, judge
 LOCAL_SECONDS = 120.0
 LOCAL = Limits(LOCAL_SECONDS)
 GC_SECONDS = 1800.0
+PACK_BYTES = 512 * MIB
+"""The largest file that a fetch may write."""
+
 BATCH = 2000
 """Objects a `cat-file`."""
 
@@ -25,11 +30,15 @@ _PATH_BYTES = 512
 """A generous mean of a path in a listing; a listing that is longer in all is refused."""
 
 
+_PARTIAL = re.compile(r"^(?!remote:).*(shallow update not allowed|shallow roots are not allowed)", re.MULTILINE)
+
+
 class Git:
     """git, for one bare repository at *directory* and its origin."""
 
     def __init__(self, source: GitSource, address: Address, directory: Path, limits: TreeLimits) -> None:
         self.source, self.address, self.directory, self.limits = source, address, directory, limits
+        self.pack_bytes = PACK_BYTES
 
     # -- with the host
 
@@ -39,7 +48,7 @@ class Git:
         seconds = self.source.timeout * (5 if first else 1)
         command = [
             "fetch",
-            "--quiet",
+            "--no-progress",
             "--no-tags",
             "--no-recurse-submodules",
             "--no-write-fetch-head",
@@ -48,10 +57,26 @@ class Git:
         ]
         if refspec.endswith("*"):  # of what is only looked through, nothing stands in the way of its successor
             command.insert(1, "--prune")
-        ended = await self._run([*command, self.address.text, refspec], access, Limits(seconds), held=held)
+        limits = Limits(seconds, file_size=self.pack_bytes)
+        ended = await self._run([*command, self.address.text, refspec], access, limits, held=held)
+        name = refspec.removeprefix("+").partition(":")[0].removeprefix("refs/heads/").removeprefix("refs/tags/")
+        what = f"git fetch of {self.address.text} ({name})"
+        if not ended.fine and self._cut_off():
+            raise Rejected(
+                f"{what}: what the host sends at once is larger than the {self.pack_bytes:,} bytes that gitsync takes. "
+                "Keep specs in a repository of their own."
+            )
         if not ended.fine:
-            name = refspec.removeprefix("+").partition(":")[0].removeprefix("refs/heads/").removeprefix("refs/tags/")
-            raise judge(ended, f"git fetch of {self.address.text} ({name})", seconds=seconds, secrets=access.secrets)
+            raise judge(ended, what, seconds=seconds, secrets=access.secrets)
+        if _PARTIAL.search(ended.stderr):  # git ends with 0, and leaves the ref where it was
+            raise Rejected(
+                f"{what}: the host has only a part of the history (a shallow clone). Name the repository it was cloned from in git.url."
+            )
+
+    def _cut_off(self) -> bool:
+        """Whether a pack ends where the limit is. Of the signal that ended its writer git says nothing."""
+        packs = (self.directory / "objects" / "pack").glob("tmp_pack_*")
+        return any(pack.stat().st_size >= self.pack_bytes // 512 * 512 for pack in packs)
 
     # -- in the mirror, with the lock
 

@@ -125,10 +125,13 @@ def _remote_only(said: str) -> bool:
     return _REMOTE_ONLY.search(said) is not None
 
 
+_PROGRESS = re.compile(r"remote: (Enumerating|Counting|Compressing|Total) |From ")
+
+
 def _shown(text: str, secrets: Iterable[str]) -> str:
     """The lines that say most, in quotes and without *secrets*."""
     for secret in secrets:
         text = text.replace(secret, "***")
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not _PROGRESS.match(line)]
     telling = [line for line in lines if line.startswith(("fatal:", "error:", "remote:"))] or lines
     return f" (git: {escaped(' | '.join(telling[:3]), SHOWN)})" if telling else ""

@@ -398,6 +398,30 @@ class TestWhatItHolds:
             await mirror.fetch()
         assert (await mirror.tree(good)).files
 
+    async def test_a_host_with_a_part_of_the_history_only_is_refused(self, repository, tmp_path):
+        for number in range(4):
+            repository.commit({"services/a.yaml": str(number)})
+        repository.git("clone", "--quiet", "--bare", "--depth=2", repository.url, str(tmp_path / "shallow.git"))
+
+        with pytest.raises(Rejected, match="shallow clone"):
+            await open_mirror(repository, tmp_path, url=f"file://{tmp_path}/shallow.git").fetch()
+
+    async def test_more_than_the_limit_in_one_fetch_is_refused_and_leaves_nothing(
+        self, repository, mirror, monkeypatch
+    ):
+        good = repository.commit({"services/a.yaml": "1"})
+        await mirror.fetch()
+        repository.commit({"services/big.bin": os.urandom(300_000)})
+        monkeypatch.setattr("gitsync.repository.command.PACK_BYTES", 100_000)
+        again = Mirror(mirror.source, mirror.directory, accepts=accepts)
+
+        with pytest.raises(Rejected, match="larger than the 100,000 bytes"):
+            await again.fetch()
+        assert (await again.tree(good)).files
+        monkeypatch.undo()
+        assert (await mirror.fetch()).sha == repository.sha("main")
+        assert not list(mirror.directory.rglob("tmp_pack_*"))
+
 
 class TestNothingOfTheMachineReachesGit:
     async def test_hooks_settings_and_variables_of_the_user_have_no_effect(

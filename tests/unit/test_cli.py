@@ -441,7 +441,9 @@ def test_without_a_configuration_the_way_to_one_is_said(gitsync, arguments: list
     assert "gitsync init" in ended.err
 
 
-@pytest.mark.parametrize("arguments", [["plan", "pay"], ["sync", "paymets"], ["status", "x"], ["resume", "x"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments", [["plan", "pay"], ["sync", "paymets"], ["status", "x"], ["resume", "x"]], ids=" ".join
+)
 def test_a_sync_that_is_not_configured_is_named_with_those_that_are(gitsync, tmp_path: Path, arguments: list[str]):
     (tmp_path / "gitsync.yaml").write_text("instance: test\nsyncs: { payments: { git: { url: 'file:///nowhere' } } }\n")
 
@@ -456,7 +458,12 @@ def test_options_for_one_sync_are_refused_for_several(gitsync, tmp_path: Path):
         "instance: test\nsyncs: { a: { git: { url: 'file:///a' } }, b: { git: { url: 'file:///b' } } }\n"
     )
 
-    for arguments in (["sync", "--rev", "abc"], ["plan", "--path", "."], ["adopt", "pay"], ["sync", "--accept-lineage"]):
+    for arguments in (
+        ["sync", "--rev", "abc"],
+        ["plan", "--path", "."],
+        ["adopt", "pay"],
+        ["sync", "--accept-lineage"],
+    ):
         ended = gitsync(*arguments)
         assert ended.code == 64
         assert "a, b" in ended.err

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from typing import Any, get_args
 
 import pytest
+import yaml
 
 from gitsync.core.neighbours import judge
 from gitsync.core.render import render
 from gitsync.model.component import Found
+from gitsync.model.context import GatewayFiles, TlsFiles
 from gitsync.model.features import Version
 from gitsync.model.finding import Severity
 from gitsync.model.key import ENTRY_KINDS, Kind, ServiceKey
@@ -114,6 +116,13 @@ def test_the_examples_share_one_gateway_and_its_listed_files():
     named = {wanted.spec.exposure.terminating_gateway.service for wanted in example_wanted().values()}
 
     assert named == {GATEWAY} == set(EXAMPLE_GATEWAYS)
+
+
+def test_the_demo_lists_the_files_that_the_examples_name():
+    demo = yaml.safe_load((FOLDER.parent / "config" / "demo.yaml").read_text())["gateways"][GATEWAY]
+    files = tuple(TlsFiles(**each) for each in demo["tls"])
+
+    assert GatewayFiles(demo["default_ca_file"], files) == EXAMPLE_GATEWAYS[GATEWAY]
 
 
 @pytest.mark.parametrize("version", VERSIONS)

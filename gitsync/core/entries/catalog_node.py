@@ -3,35 +3,45 @@
 from __future__ import annotations
 
 from hashlib import sha1
-from typing import Any
+from typing import Any, NamedTuple
 
 from gitsync.core.entries.entry import filled, marks, tenancy
 from gitsync.model.component import Component
 from gitsync.model.context import RenderContext
 from gitsync.model.key import DEFAULT, SERVICE_MARK, ComponentKey, Kind, ServiceKey
-from gitsync.model.routing import Check, Endpoint
+from gitsync.model.routing import Check
 from gitsync.model.spec import ServiceSpec
+
+
+class Server(NamedTuple):
+    """Where a service is: one address of it."""
+
+    host: str
+    port: int
+
+
+def servers(spec: ServiceSpec) -> list[Server]:
+    """Where *spec* is, as one list, whether it has a host or endpoints; in the order of their addresses."""
+    if spec.routing.endpoints:
+        return sorted(Server(each.host, each.port) for each in spec.routing.endpoints)
+    assert spec.routing.host is not None
+    assert spec.routing.port is not None
+    return [Server(spec.routing.host, spec.routing.port)]
 
 
 def catalog_nodes(spec: ServiceSpec, context: RenderContext) -> list[Component]:
     """A node for the server of *spec*, or one for each of its endpoints."""
-    if not spec.routing.endpoints:
-        assert spec.routing.host is not None
-        assert spec.routing.port is not None
-        return [_node(spec, context, Endpoint(host=spec.routing.host, port=spec.routing.port), node_name(spec.key))]
-    return [
-        _node(spec, context, endpoint, node_name(spec.key, endpoint))
-        for endpoint in sorted(spec.routing.endpoints, key=lambda each: (each.host, each.port))
-    ]
+    several = bool(spec.routing.endpoints)
+    return [_node(spec, context, server, node_name(spec.key, server if several else None)) for server in servers(spec)]
 
 
-def node_name(key: ServiceKey, endpoint: Endpoint | None = None) -> str:
-    """`ext-<name>`, with the tenancy where it is not default, and for one of several *endpoint*s with what tells it apart."""
+def node_name(key: ServiceKey, server: Server | None = None) -> str:
+    """`ext-<name>`, with the tenancy where it is not default, and for the *server* of an endpoint with what tells it apart."""
     name = f"ext-{key.name}"
     if (key.namespace, key.partition) != (DEFAULT, DEFAULT):
         name += f".{key.namespace}.{key.partition}"
-    if endpoint:
-        digest = sha1(f"{endpoint.host}:{endpoint.port}".encode(), usedforsecurity=False).hexdigest()
+    if server:
+        digest = sha1(f"{server.host}:{server.port}".encode(), usedforsecurity=False).hexdigest()
         name += f"-{digest[:8]}"
     return name
 
@@ -42,7 +52,7 @@ def datacenter_of(spec: ServiceSpec, context: RenderContext) -> str:
     return spec.exposure.dc or (gateway.dc if gateway else None) or context.datacenter
 
 
-def _node(spec: ServiceSpec, context: RenderContext, server: Endpoint, name: str) -> Component:
+def _node(spec: ServiceSpec, context: RenderContext, server: Server, name: str) -> Component:
     datacenter = datacenter_of(spec, context)
     service: dict[str, Any] = {
         "ID": spec.name,

@@ -37,11 +37,6 @@ def _query(parameter: QueryMatch) -> dict[str, Any]:
     return filled(Name=parameter.name, Present=parameter.present, Exact=parameter.exact, Regex=parameter.regex)
 
 
-def takes_all(match: Match | None) -> bool:
-    """Whether a route with this match takes every request."""
-    return match is None or http_match(match) in ({}, {"PathPrefix": "/"})
-
-
 def patterns(match: Match | PermissionHttp) -> list[tuple[str, str]]:
     """Every regular expression in *match*, with its path inside it."""
     found = [("path_regex", match.path_regex)]

@@ -7,14 +7,17 @@ from typing import Any
 from gitsync.core.codes import note
 from gitsync.core.entries.entry import Fields, Made, entry, filled
 from gitsync.core.entries.patterns import pattern_fault
-from gitsync.core.entries.requests import http_match, patterns, takes_all
+from gitsync.core.entries.requests import http_match, patterns
 from gitsync.core.entries.retries import retry_fields
 from gitsync.core.entries.waits import idle_findings, route_waits
-from gitsync.model.connect import Match, Route, RouteDestination
+from gitsync.model.connect import Match, Retries, Route, RouteDestination
 from gitsync.model.context import RenderContext
 from gitsync.model.finding import Finding, Severity
 from gitsync.model.key import Kind
 from gitsync.model.spec import ServiceSpec
+
+EVERYTHING = {"HTTP": {"PathPrefix": "/"}}
+"""The Match of a route that takes every request, as does a route without one."""
 
 
 def router(spec: ServiceSpec, context: RenderContext) -> Made:
@@ -28,39 +31,35 @@ def router(spec: ServiceSpec, context: RenderContext) -> Made:
         return None, []
     routes: list[dict[str, Any]] = []
     findings: list[Finding] = idle_findings(spec, context)
-    for path, route in _routes(spec):
-        fields, said = _route(spec, route, context, path)
+    made = (
+        [_prefix(spec, wanted.prefix, wanted.retries, context)]
+        if wanted.prefix is not None
+        else [_route(spec, route, context, f"connect.router.routes[{at}]") for at, route in enumerate(wanted.routes)]
+    )
+    for fields, said in made:
         routes.append(fields)
         findings += said
     rest = route_waits(spec, None, context)
-    if rest and not any(takes_all(route.match) for _, route in _routes(spec)):
+    if rest and not any(fields.get("Match") in (None, EVERYTHING) for fields in routes):
         routes.append({"Destination": rest})
     return entry(Kind.ROUTER, spec, context, {"Routes": routes}), findings
 
 
-def _routes(spec: ServiceSpec) -> list[tuple[str, Route]]:
-    """The routes of the spec with their paths in it; `prefix` is short for one."""
-    wanted = spec.connect.router
-    assert wanted is not None
-    if wanted.prefix is None:
-        return [(f"connect.router.routes[{at}]", route) for at, route in enumerate(wanted.routes)]
-    destination = RouteDestination(retries=wanted.retries) if wanted.retries else None
-    return [("connect.router", Route(match=Match(path_prefix=wanted.prefix), destination=destination))]
+def _prefix(spec: ServiceSpec, prefix: str, wanted: Retries | None, context: RenderContext) -> Fields:
+    """The one route that `prefix` is short for."""
+    retries, findings = retry_fields(wanted, context.features, "connect.router.retries")
+    destination = route_waits(spec, None, context) | retries
+    return {"Match": {"HTTP": {"PathPrefix": prefix}}, **filled(Destination=destination)}, findings
 
 
 def _route(spec: ServiceSpec, route: Route, context: RenderContext, path: str) -> Fields:
     wanted = route.destination
-    short = path == "connect.router"
     retries, findings = retry_fields(
-        wanted.retries if wanted else None,
-        context.features,
-        f"{path}.retries" if short else f"{path}.destination.retries",
+        wanted.retries if wanted else None, context.features, f"{path}.destination.retries"
     )
-    destination: dict[str, Any] = filled(
-        Service=wanted.service if wanted else None,
-        ServiceSubset=wanted.subset if wanted else None,
-        PrefixRewrite=wanted.prefix_rewrite if wanted else None,
-    )
+    destination: dict[str, Any] = {}
+    if wanted:
+        destination = filled(Service=wanted.service, ServiceSubset=wanted.subset, PrefixRewrite=wanted.prefix_rewrite)
     destination |= route_waits(spec, wanted, context) | retries
     if route.match:
         findings += [*_patterns(route.match, f"{path}.match"), *_rewrite(route.match, wanted, path)]

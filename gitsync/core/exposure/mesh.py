@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gitsync.core.codes import note
+from gitsync.core.entries.catalog_node import servers
 from gitsync.core.entries.defaults import defaults
 from gitsync.core.entries.gateway_row import gateway_row
 from gitsync.core.entries.intentions import intentions
@@ -14,7 +15,7 @@ from gitsync.model.component import Component
 from gitsync.model.context import RenderContext
 from gitsync.model.finding import Finding
 from gitsync.model.grammar import HTTP_LIKE, is_address
-from gitsync.model.spec import Endpoint, ServiceSpec
+from gitsync.model.spec import ServiceSpec
 
 TLS_PORTS = (443, 8443)
 
@@ -28,15 +29,6 @@ def mesh_components(spec: ServiceSpec, context: RenderContext, *, destination: b
         components += [component] if component else []
         findings += said
     return Exposed(tuple(components), (*findings, *_gateway(spec), *_protocol(spec)))
-
-
-def servers(spec: ServiceSpec) -> tuple[Endpoint, ...]:
-    """Where the service is, as one list."""
-    if spec.routing.endpoints:
-        return spec.routing.endpoints
-    assert spec.routing.host is not None
-    assert spec.routing.port is not None
-    return (Endpoint(host=spec.routing.host, port=spec.routing.port),)
 
 
 def has_names(spec: ServiceSpec) -> bool:

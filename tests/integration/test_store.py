@@ -1,0 +1,231 @@
+"""The store: one end for every run, history that can be lost, and tables that are what the migrations make."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection
+
+from gitsync.model.errors import GitsyncError, Invalid, Unavailable
+from gitsync.model.finding import Finding, Severity
+from gitsync.model.key import ServiceKey
+from gitsync.model.plan import Action, FieldDiff, Hold, Verdict
+from gitsync.model.run import ComponentDiff, Outcome, RunOutcome, RunReport, ServiceOutcome, StepTiming
+from gitsync.store import Store
+from gitsync.store.database import opened
+from gitsync.store.tables import METADATA
+
+PAY, BOOKS = ServiceKey("pay"), ServiceKey("books")
+HOLD = Hold("abc123def456", ((PAY, 17), (BOOKS, 18)), "too many")
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    async with Store.open(f"sqlite:///{tmp_path / 'deep' / 'gitsync.db'}") as store:
+        yield store
+
+
+@dataclass(frozen=True)
+class Version:
+    accessor_id: str = "svc_1"
+    key: ServiceKey = PAY
+    version: int = 1
+    spec: dict[str, Any] = field(default_factory=lambda: {"name": "pay"})
+    spec_hash: str = "h1"
+    state: str = "active"
+    origin_path: str = "pay.yaml"
+    origin_commit: str = "c1"
+    owner: str = "test/payments"
+
+
+@dataclass(frozen=True)
+class Component:
+    accessor_id: str = "svc_1"
+    key: ServiceKey = PAY
+    kind: str = "service-defaults"
+    at: str = ""
+    hash: str = "h"
+    create_index: int = 1
+    modify_index: int = 2
+
+
+def report(run: str = "01RUN001", **changes: Any) -> RunReport:
+    finding = Finding("per-try-timeout", Severity.WARNING, "No Consul has it.", service=PAY)
+    service = ServiceOutcome(
+        PAY,
+        Outcome.APPLIED,
+        Verdict.UPDATE,
+        Action.UPDATE,
+        findings=(finding,),
+        diffs=(ComponentDiff("service-defaults/pay", Action.UPDATE, (FieldDiff("Protocol", "tcp", "http"),)),),
+    )
+    values = {
+        "id": run,
+        "sync": "payments",
+        "revision": "r1",
+        "applied_revision": "r1",
+        "trigger": "cli",
+        "started": "2026-01-01T00:00:00Z",
+        "finished": "2026-01-01T00:00:09Z",
+        "outcome": RunOutcome.APPLIED,
+        "services": (service,),
+        "counts": {Outcome.APPLIED: 1},
+        "steps": (StepTiming("write", 0.5),),
+        **changes,
+    }
+    return RunReport(**values)
+
+
+async def begin(store: Store, run: str = "01RUN001", started: str = "2026-01-01T00:00:00Z") -> None:
+    await store.begin_run(run=run, sync="payments", revision="r1", trigger="cli", started=started)
+
+
+async def test_a_run_is_kept_with_its_services_and_diffs(store: Store) -> None:
+    await begin(store)
+    await store.finish_run(report())
+
+    run, services = await store.run("01RUN001") or ({}, [])
+
+    assert (run["outcome"], run["counts"], run["steps"]) == (
+        "applied",
+        {"applied": 1},
+        [{"step": "write", "seconds": 0.5}],
+    )
+    assert services[0]["diffs"][0]["fields"] == [{"path": "Protocol", "before": "tcp", "after": "http"}]
+    assert services[0]["findings"][0]["code"] == "per-try-timeout"
+
+
+async def test_a_run_has_exactly_one_end(store: Store) -> None:
+    await begin(store)
+    await store.finish_run(report())
+    await store.finish_run(report(outcome=RunOutcome.FAILED, finished="2026-01-02T00:00:00Z"))
+
+    run = await store.last_run("payments")
+
+    assert run and (run["outcome"], run["finished"]) == ("applied", "2026-01-01T00:00:09Z")
+
+
+async def test_a_run_that_was_killed_gets_its_end_from_the_next_one(store: Store) -> None:
+    await begin(store)
+    await begin(store, "01RUN002", "2026-01-01T00:01:00Z")
+
+    runs = await store.runs("payments")
+
+    assert [(run["id"], run["outcome"]) for run in runs] == [("01RUN002", None), ("01RUN001", "failed")]
+    assert "without a word" in runs[1]["error"]
+
+
+async def test_a_run_is_found_by_the_end_of_its_id_and_never_by_a_wildcard(store: Store) -> None:
+    await begin(store)
+
+    assert await store.run("RUN001")
+    assert await store.run("%%%%%%%") is None
+    assert await store.run("1") is None
+
+
+async def test_holds_open_stay_as_they_are_and_close(store: Store) -> None:
+    await store.record_holds("payments", [HOLD])
+    await store.record_holds("payments", [HOLD])
+    assert await store.open_holds("payments") == [HOLD]
+    assert await store.open_holds("other") == []
+
+    await store.record_holds("payments", [])
+
+    assert await store.open_holds() == []
+    assert [event["event"] for event in await store.outbox()] == ["held"]
+
+
+async def test_a_hold_that_comes_again_is_open_again(store: Store) -> None:
+    for holds in ([HOLD], [], [HOLD]):
+        await store.record_holds("payments", holds)
+
+    assert await store.open_holds() == [HOLD]
+
+
+async def test_versions_of_a_service_are_kept_and_change_their_state_only(store: Store) -> None:
+    await store.record_services([Version(), Version(version=2, spec_hash="h2", state="error")])
+    await store.record_components([Component(), Component(kind="service-router")])
+    await store.record_services([Version(version=2, spec_hash="h2", state="active")])
+
+    assert [(row["version"], row["state"]) for row in await store.service_history(PAY)] == [
+        (2, "active"),
+        (1, "active"),
+    ]
+    assert len(await store.components(PAY)) == 2
+
+    await store.record_components([Component()])
+    assert [row["kind"] for row in await store.components(PAY)] == ["service-defaults"]
+    await store.record_services([Version(version=2, spec_hash="h2", state="deleted")])
+    assert await store.components(PAY) == []
+
+
+async def test_a_check_that_found_all_in_order_is_one_row(store: Store) -> None:
+    for second in range(3):
+        await store.touch("payments", revision="r1", checked=f"2026-01-01T00:00:0{second}Z")
+
+    found = await store.last_checked("payments")
+
+    assert found and found["last_checked"] == "2026-01-01T00:00:02Z"
+
+
+async def test_what_is_older_than_the_retention_is_forgotten(store: Store) -> None:
+    await begin(store)
+    await store.finish_run(report())
+    await begin(store, "01RUN002", "2026-06-01T00:00:00Z")
+    await store.finish_run(report("01RUN002", finished="2026-06-01T00:00:09Z"))
+
+    assert await store.prune("2026-03-01T00:00:00Z") == 1
+
+    assert [run["id"] for run in await store.runs()] == ["01RUN002"]
+    assert await store.run("01RUN001") is None
+
+
+async def test_two_processes_write_to_one_file(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'gitsync.db'}"
+    async with Store.open(url) as one, Store.open(url) as two:
+        writes = [store.append_outbox("payments", "held", {"n": n}) for n in range(40) for store in (one, two)]
+        await asyncio.gather(*writes)
+
+        assert len(await one.outbox(limit=1000)) == 80
+
+
+async def test_the_tables_are_what_the_migrations_make(tmp_path: Path) -> None:
+    def differences(connection: Connection) -> list[Any]:
+        return compare_metadata(MigrationContext.configure(connection), METADATA)
+
+    async with opened(f"sqlite:///{tmp_path / 'gitsync.db'}") as database, database.transaction() as connection:
+        assert await connection.run_sync(differences) == []
+
+
+async def test_an_old_file_is_opened_again_with_what_it_holds(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'gitsync.db'}"
+    async with Store.open(url) as store:
+        await begin(store)
+    async with Store.open(url) as store:
+        assert await store.last_run("payments")
+
+
+@pytest.mark.parametrize("content", [b"this is no database, and it is long enough to be looked at" * 40])
+async def test_a_file_that_is_no_database_is_told_in_a_sentence(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "gitsync.db"
+    file.write_bytes(content)
+
+    with pytest.raises(Unavailable, match="not a database"):
+        async with Store.open(f"sqlite:///{file}"):
+            pass
+
+    assert file.read_bytes() == content
+
+
+async def test_another_kind_of_database_is_refused() -> None:
+    with pytest.raises(GitsyncError, match="mysql") as refused:
+        async with Store.open("mysql://localhost/gitsync"):
+            pass
+    assert isinstance(refused.value, Invalid)
