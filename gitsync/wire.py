@@ -9,15 +9,23 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
+import structlog
 from ulid import ULID
 
+from gitsync import web
 from gitsync.consul.facade import Consul, connect
 from gitsync.consul.features import require_primary
 from gitsync.core.load import SpecDefaults, accepts, parse_file
+from gitsync.daemon.alarms import ScheduledAlarms
+from gitsync.daemon.archive import LateArchive
+from gitsync.daemon.schedule import Chore, Daemon
+from gitsync.daemon.shared import Shared
+from gitsync.daemon.signals import obeyed
+from gitsync.daemon.sync_job import SyncJob
 from gitsync.engine import ports
 from gitsync.engine.history import Tolerant
 from gitsync.engine.look import Look, look
@@ -33,10 +41,17 @@ from gitsync.model.run import RunReport
 from gitsync.model.sync import Options, Sync
 from gitsync.repository import DirectorySpecs, GitSource, Mirror, MirrorSpecs
 from gitsync.settings import Settings, SyncSettings
+from gitsync.settings.grammar import address_and_port
 from gitsync.store import Store
+from gitsync.web import health_app
 
 HERE = "the given directory"
 """What stands for a revision where a plain directory is planned."""
+
+LINK_SECONDS = 3600.0
+"""How long the daemon believes what it knows of Consul. Then it asks again: it may have been upgraded."""
+
+log = structlog.get_logger()
 
 
 class Silent:
@@ -215,3 +230,71 @@ def specs_in(directory: Path, sync: SyncSettings | None, defaults: SpecDefaults)
     """The specs in a plain directory."""
     takes = filter_of(sync) if sync else partial(accepts, include=(), exclude=())
     return DirectorySpecs(directory, takes, parser_of(defaults))
+
+
+async def serve(settings: Settings) -> int:
+    """The daemon: every sync at its interval, /healthz and /readyz, until SIGTERM; the exit code.
+
+    Neither Consul nor Git nor the database has to be there at the start. Raises Invalid if the configuration is wrong, also
+    where that shows only in what Consul answers first.
+    """
+    clock, defaults = system_clock(), spec_defaults(settings)
+    wrong: list[Invalid] = []
+
+    def give_up(error: Invalid) -> None:
+        wrong.append(error)
+        daemon.stop()
+
+    async with AsyncExitStack() as stack:
+        link: Shared[tuple[ports.Consul, Features]] = await stack.enter_async_context(
+            Shared(partial(connected, settings), monotonic=clock.monotonic, lifetime=LINK_SECONDS)
+        )
+        store = await stack.enter_async_context(Shared(partial(Store.open, settings.store), monotonic=clock.monotonic))
+        archive = Tolerant(LateArchive(store), partial(log.warning, action="record"))
+        mirrors = {name: mirror_of(settings, name, defaults) for name in settings.syncs}
+        jobs = [
+            SyncJob(
+                sync_of(settings, name),
+                each.interval.seconds,
+                link,
+                mirrors[name],
+                archive,
+                clock,
+                socket.gethostname(),
+                give_up,
+            )
+            for name, each in settings.syncs.items()
+        ]
+        alarms = ScheduledAlarms()
+        stack.callback(alarms.close)
+        daemon = Daemon(jobs, chores_of(settings, store, mirrors), clock=clock, alarms=alarms)
+        host, port = await stack.enter_async_context(
+            web.serve(health_app(daemon), *address_and_port(settings.web.listen))
+        )
+        with obeyed(daemon.stop, partial(daemon.wake_all, "signal")):
+            log.info("ready to run", action="start", syncs=sorted(settings.syncs), listen=host, port=port)
+            await daemon.run()
+    if wrong:
+        raise wrong[0]
+    log.info("ended in order", action="stop")
+    return 0
+
+
+def chores_of(settings: Settings, store: Shared[Store], mirrors: Mapping[str, MirrorSpecs]) -> list[Chore]:
+    """What is done once a day: old history is forgotten, and the mirrors are tidied."""
+    keep = timedelta(seconds=settings.retention.runs.seconds)
+
+    async def forget() -> str:
+        before = (datetime.now(UTC) - keep).isoformat(timespec="seconds").replace("+00:00", "Z")
+        async with store.held() as history:
+            gone = await history.prune(before)
+        return f"{gone} runs from before {before} are forgotten" if gone else ""
+
+    async def tidy(specs: MirrorSpecs) -> str:
+        await specs.mirror.maintain()
+        return ""
+
+    return [
+        Chore("history", forget),
+        *(Chore(f"mirror of {name}", partial(tidy, specs)) for name, specs in mirrors.items()),
+    ]

@@ -56,6 +56,7 @@ def adopt(
     """
     if bool(names) == everything:
         raise typer.BadParameter("Name the services, or say --all: one of the two.")
+    owner = _owner(take_from)
 
     async def work(screen: Screen) -> int:
         settings = settings_of(config, screen)
@@ -63,7 +64,7 @@ def adopt(
         async with wire.opened(settings, said=screen.warn) as house:
             room = house.room(room_name)
             keys = frozenset(service_key(name, house.defaults) for name in names or ())
-            options = Options(trigger="adopt", adopt=keys, adopt_all=everything, adopt_from=_owner(take_from))
+            options = Options(trigger="adopt", adopt=keys, adopt_all=everything, adopt_from=owner)
             with Watching(screen, room_name) as watching:
                 seen = await room.plan(options, watching, defaults=house.defaults)
             if unknown := sorted(keys - seen.plan.services.keys()):

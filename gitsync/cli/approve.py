@@ -10,7 +10,7 @@ from gitsync import wire
 from gitsync.cli.call import FINE, carry_out, myself, settings_of, told
 from gitsync.cli.choice import chosen
 from gitsync.cli.options import Config, Debug, Json
-from gitsync.cli.screen import Screen
+from gitsync.cli.screen import Screen, number
 from gitsync.cli.telling import tell_report
 from gitsync.cli.watching import Watching
 from gitsync.core.describe import report_as_json
@@ -57,8 +57,7 @@ def approve(
             name = room.sync.name
             body = {"digest": hold.digest, "services": [key.path for key, _ in hold.services], "empty": hold.empty}
             await told(house.store, name, "approved", body, screen)
-            count = len(hold.services)
-            screen.line(f"approved for {name}: {count} service{'' if count == 1 else 's'} may be deleted")
+            screen.line(f"approved for {name}: {number(len(hold.services), 'service')} may be deleted")
             screen.columns([(("-", "gone"), str(key)) for key, _ in hold.services], indent=2)
             document = {"approved": hold.digest, "sync": name, "services": [key.path for key, _ in hold.services]}
             if not now:

@@ -15,7 +15,7 @@ from gitsync import wire
 from gitsync.cli.call import FINE, carry_out
 from gitsync.cli.example import EXAMPLE
 from gitsync.cli.options import Debug, Json
-from gitsync.cli.screen import Screen, error_as_json, short
+from gitsync.cli.screen import Screen, error_as_json, number, short
 from gitsync.model.errors import GitsyncError, Invalid
 from gitsync.model.key import Kind
 from gitsync.model.revision import Revision, parse_address
@@ -289,10 +289,9 @@ def _tell(screen: Screen, answers: Answers, seen: Seen, output: Path) -> None:
     for what, error in seen.troubles.items():
         screen.warn(f"{what} could not be looked at: {error}")
     if seen.revision:
+        found = f"{number(seen.files, 'spec file')}, {number(seen.services, 'service')}"
         wrong = f", {seen.errors} of the files with errors" if seen.errors else ""
-        screen.line(
-            f"repository  {short(seen.revision.sha)} {seen.revision.subject}: {seen.files} spec files, {seen.services} services{wrong}"
-        )
+        screen.line(f"repository  {short(seen.revision.sha)} {seen.revision.subject}: {found}{wrong}")
     if seen.version:
         gateways = ", ".join(seen.gateways) or "none yet"
         screen.line(f"consul      {seen.version}, datacenter {seen.datacenter}, terminating gateways: {gateways}")

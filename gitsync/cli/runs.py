@@ -12,7 +12,7 @@ from gitsync import wire
 from gitsync.cli.call import FINE, carry_out, settings_of
 from gitsync.cli.choice import chosen
 from gitsync.cli.options import Config, Debug, Json
-from gitsync.cli.screen import Cell, Screen, short
+from gitsync.cli.screen import Screen, short
 from gitsync.core.shown import diff_json, shown_value
 from gitsync.model.errors import Invalid
 from gitsync.model.plan import FieldDiff
@@ -80,7 +80,7 @@ def _redacted(service: Row, redact: frozenset[str]) -> dict[str, Any]:
     return {**service, "diffs": diffs}
 
 
-def outcome(run: Row) -> Cell:
+def outcome(run: Row) -> tuple[str, str]:
     """What became of a run, in its colour."""
     name = run["outcome"] or "running"
     return name, TONES.get(name, "")

@@ -129,6 +129,11 @@ def short(sha: str) -> str:
     return sha[:12] or "–"
 
 
+def number(count: int, what: str) -> str:
+    """`1 service`, `2 services`."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
 def _text(cells: Iterable[Cell]) -> Text:
     line = Text()
     for cell in cells:

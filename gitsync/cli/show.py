@@ -73,7 +73,7 @@ def _document(key: ServiceKey, shown: Shown, versions: list[dict[str, Any]]) -> 
     return {
         "service": key.path,
         "ledger": json.loads(kv.ledger_json(shown.ledger)) if shown.ledger else None,
-        "standing": {name: body for name, body in sorted(shown.standing.items())},
+        "standing": dict(sorted(shown.standing.items())),
         "observed": _parsed(shown.observed),
         "before_adoption": _parsed(shown.adopted),
         "versions": versions,
@@ -114,7 +114,7 @@ def _tell(screen: Screen, document: dict[str, Any]) -> None:
 
 
 def _component(component: dict[str, Any]) -> str:
-    return component["kind"] + (f" {component['at']}" if component["at"] else "")
+    return f"{component['kind']} {component['at']}".strip()
 
 
 def _version(version: dict[str, Any]) -> tuple[str, ...]:

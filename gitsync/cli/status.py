@@ -11,7 +11,7 @@ from gitsync.cli.call import carry_out, settings_of, together
 from gitsync.cli.choice import chosen
 from gitsync.cli.options import Config, Debug, Json, Syncs
 from gitsync.cli.runs import counts, outcome
-from gitsync.cli.screen import Cell, Screen, error_as_json, short
+from gitsync.cli.screen import Cell, Screen, error_as_json, number, short
 from gitsync.core.describe import hold_json
 from gitsync.engine import errands
 from gitsync.engine.errands import Status
@@ -90,6 +90,9 @@ def _document(room: Room, found: Status, holds: list[Hold], last: Row | None, ch
     }
 
 
+LISTED = 20
+"""How many of the things that the applied revision lacks are listed on a screen."""
+
 RUN = ("id", "revision", "trigger", "started", "finished", "outcome", "counts", "error")
 """What is shown of the last run; `gitsync runs --id` shows all of it."""
 
@@ -115,32 +118,21 @@ def _tell(screen: Screen, document: dict[str, Any]) -> None:
     rows.append(("services", f"{total} ({by_state})" if total else "none"))
     if stopped := document["suspended"]:
         rows.append(_stopped(stopped))
-    rows += [
-        (("lacking", "bad"), f"{path.removeprefix('default/default/')}: {why}")
-        for path, why in document["exceptions"].items()
-    ]
+    lacking = list(document["exceptions"].items())
+    rows += [(("lacking", "bad"), f"{path.removeprefix('default/default/')}: {why}") for path, why in lacking[:LISTED]]
+    if len(lacking) > LISTED:
+        rows.append(("", f"and {len(lacking) - LISTED} more; --json lists them all"))
     for hold in document["holds"]:
-        count = len(hold["services"])
-        rows.append(
-            (
-                ("held", "wait"),
-                f"{count} delete{'' if count == 1 else 's'}: {hold['reason']}. `{hold['approve']}` lets them go.",
-            )
-        )
+        count = number(len(hold["services"]), "delete")
+        rows.append((("held", "wait"), f"{count}: {hold['reason']}. `{hold['approve']}` lets them go."))
     rows += [("approved", f"{each['digest']} by {each['by']} {each['at']}") for each in document["approvals"]]
     if last:
-        became = outcome(last)
-        rows.append(
-            (
-                "last run",
-                became
-                if isinstance(became, str)
-                else (f"{became[0]}  {last['started']}  {counts(last) or '–'}  {last['id']}", became[1]),
-            )
-        )
+        became, tone = outcome(last)
+        rows.append(("last run", (f"{became}  {last['started']}  {counts(last) or '–'}  {last['id']}", tone)))
         if last["error"]:
             rows.append(("", last["error"]))
-    rows.append(("last look", document["last_checked"] or "–"))
+    if document["last_checked"]:
+        rows.append(("in order", document["last_checked"]))
     screen.columns(rows, indent=2)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gitsync.cli.call import CHANGES, CONFLICT, REFUSED, together
-from gitsync.cli.screen import Screen, short
+from gitsync.cli.screen import Screen, number, short
 from gitsync.core.describe import Line, LineKind, plan_lines, report_lines
 from gitsync.engine.look import Look
 from gitsync.model.finding import Severity
@@ -17,30 +17,37 @@ SHOWN = 50
 """How many services a plan shows without --full. Nobody reads a thousand of them on a screen."""
 
 
-def shortened(lines: Sequence[Line], full: bool) -> list[Line]:
-    """*lines* without the services after the first ones. What concerns the whole plan, and holds, always stay."""
+WHOLE = (LineKind.HEAD, LineKind.ERROR, LineKind.WARNING, LineKind.NOTE, LineKind.HINT)
+CHANGED = (LineKind.CREATE, LineKind.UPDATE, LineKind.DELETE)
+FIELDS = 2
+"""How deep the fields of a component stand. A plan shows them; after a run, what became of the services is enough."""
+
+
+def shortened(lines: Sequence[Line], rest: str) -> list[Line]:
+    """*lines* without the services after the first ones; *rest* says where those are.
+
+    What concerns all of it, and holds, always stay.
+    """
     kept: list[Line] = []
     services, showing = 0, True
     for line in lines:
         if line.indent == 0:
             of_all = line.kind in WHOLE or line.text.startswith("hold ")
             services += not of_all
-            showing = full or of_all or services <= SHOWN
+            showing = of_all or services <= SHOWN
         if showing:
             kept.append(line)
-    if not full and services > SHOWN:
-        kept.append(Line(LineKind.NOTE, 0, f"{services - SHOWN} more services are not listed; --full lists them all."))
+    if services > SHOWN:
+        kept.append(Line(LineKind.NOTE, 0, f"{number(services - SHOWN, 'more service')} not listed; {rest}"))
     return kept
-
-
-WHOLE = (LineKind.HEAD, LineKind.ERROR, LineKind.WARNING, LineKind.NOTE, LineKind.HINT)
 
 
 def tell_plan(screen: Screen, sync: Sync, seen: Look, *, full: bool = False) -> None:
     """A plan: of what, what would change, and what waits."""
     if seen.trouble:
         screen.warn(f"the newest commit cannot be read, this is the plan of the last applied one: {seen.trouble}")
-    screen.described(shortened(plan_lines(seen.plan, redact=sync.redact), full))
+    lines = plan_lines(seen.plan, redact=sync.redact)
+    screen.described(lines if full else shortened(lines, "--full lists them all."))
     if seen.revision.subject:
         screen.line((f"{short(seen.revision.sha)} {seen.revision.subject} ({seen.revision.author})", "quiet"))
 
@@ -61,4 +68,6 @@ def plan_code(seen: Look) -> int:
 
 def tell_report(screen: Screen, sync: Sync, report: RunReport) -> None:
     """What a run did."""
-    screen.described(report_lines(report, redact=sync.redact))
+    lines = report_lines(report, redact=sync.redact)
+    brief = [line for line in lines if line.indent < FIELDS or line.kind not in CHANGED]
+    screen.described(shortened(brief, f"`gitsync runs --id {report.id}` lists them all."))

@@ -15,7 +15,7 @@ from gitsync import wire
 from gitsync.cli.call import FINE, REFUSED, carry_out, settings_of
 from gitsync.cli.choice import chosen, the_one
 from gitsync.cli.options import Config, Debug, Json, OneSync
-from gitsync.cli.screen import Screen, short
+from gitsync.cli.screen import Screen, number, short
 from gitsync.consul.features import parse_version
 from gitsync.core.accept import accept
 from gitsync.core.render import render
@@ -200,15 +200,11 @@ def _show(screen: Screen, read: Read, findings: Sequence[Finding], services: int
         screen.line(f"commit {short(read.revision)}")
     counts = _counts(findings)
     screen.line(
-        _number(len(read.files), "file"), ", ", _number(services, "service"), ": ",
-        (_number(counts["errors"], "error"), "bad" if counts["errors"] else "good"), ", ",
-        (_number(counts["warnings"], "warning"), "wait" if counts["warnings"] else ""), ", ",
-        _number(counts["notes"], "note"), f" for Consul {ground.features.version_text}",
+        number(len(read.files), "file"), ", ", number(services, "service"), ": ",
+        (number(counts["errors"], "error"), "bad" if counts["errors"] else "good"), ", ",
+        (number(counts["warnings"], "warning"), "wait" if counts["warnings"] else ""), ", ",
+        number(counts["notes"], "note"), f" for Consul {ground.features.version_text}",
     )  # fmt: skip
-
-
-def _number(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _as_json(read: Read, findings: Sequence[Finding], services: int, ground: Ground) -> dict[str, Any]:

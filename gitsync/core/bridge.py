@@ -36,7 +36,7 @@ def bridges(outlook: Outlook) -> Bridges:
                 _permissions(outlook, name, change.key.service, result)
                 _protocol(outlook, name, change.key.service, result)
         elif kind in WRITES and change.after is not None:
-            _joins(outlook, kind, name, change, result)
+            _leads(outlook, kind, name, change, result)
     for (kind, name), change in changes:
         if kind is Kind.RESOLVER and change.before is not None and change.after is not None:
             _subsets(outlook, name, change, result)
@@ -95,23 +95,44 @@ def _consistent(outlook: Outlook, kind: Kind, owner: str, body: Body) -> bool:
     return len(protocols) <= 1 and (kind not in ROUTES or protocols <= HTTP_LIKE)
 
 
-def _joins(outlook: Outlook, kind: Kind, name: str, change: Change, result: Bridges) -> None:
-    """A chain that is wanted and that no order gives: better said here than by Consul, after half of it was written."""
-    others = references(kind, change.after or {})
-    if not others or _consistent(outlook, kind, name, change.after or {}):
+def _leads(outlook: Outlook, kind: Kind, name: str, change: Change, result: Bridges) -> None:
+    """What is wanted and no order gives: better said here than by Consul, after half of the service was written."""
+    body, service = change.after or {}, change.key.service
+    others = references(kind, body)
+    absent = [each for each in sorted(others) if _not_written(outlook, each)]
+    lacking = [
+        f"{each}:{subset}" for each, subset in sorted(subsets_named(kind, body)) if not _has(outlook, each, subset)
+    ]
+    if absent:
+        code, path = "protocol-blocked", "connect"
+        message = f"{kind}/{name} leads to {_words(absent)}, of which nothing is written now: Consul would refuse it."
+        hint = f"Mend {_words(absent)}, and this service follows by itself."
+    elif lacking:
+        code, path = "subset-still-used", "connect"
+        message = (
+            f"{kind}/{name} sends traffic to {_words(lacking)}, a subset that is not there: Consul would refuse it."
+        )
+        hint = "Name a subset that the other service has, or give it this one."
+    elif others and not _consistent(outlook, kind, name, body):
+        code, path = "protocol-blocked", "connect.mesh_policy.protocol"
+        protocols = ", ".join(
+            f"{each} has {outlook.known_protocol(each) or 'none'}" for each in sorted({name, *others})
+        )
+        message = f"{kind}/{name} joins services of different protocols ({protocols}): Consul would refuse it."
+        hint = "Give all of them one protocol, or take the others out."
+    else:
         return
-    service = change.key.service
-    protocols = ", ".join(f"{each} has {outlook.known_protocol(each) or 'none'}" for each in sorted({name, *others}))
-    result.refusals.setdefault(
-        service,
-        note(
-            "protocol-blocked",
-            f"{kind}/{name} joins services of different protocols ({protocols}): Consul would refuse it.",
-            hint="Give all of them one protocol, or take the others out.",
-            service=service,
-            spec_path="connect",
-        ),
-    )
+    result.refusals.setdefault(service, note(code, message, hint=hint, service=service, spec_path=path))
+
+
+def _not_written(outlook: Outlook, name: str) -> bool:
+    """A service that is wanted or was, and will not be there. One that nobody planned may have the proxy-defaults' protocol."""
+    return ServiceKey(name) in outlook.plans and outlook.body(Kind.DEFAULTS, name) is None
+
+
+def _has(outlook: Outlook, service: str, subset: str) -> bool:
+    resolver = outlook.body(Kind.RESOLVER, service) or {}
+    return subset in (resolver.get("Subsets") or {}) or bool(resolver.get("Redirect"))
 
 
 def _take_away(outlook: Outlook, key: EntryKey, entry: Entry, final: Body | None, result: Bridges) -> None:

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, event
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
 
 from gitsync.model.errors import Invalid, Unavailable
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_SECONDS = 15
 """How long a writer waits for another process that is writing to the same SQLite file."""
+
+ADVISORY_LOCK = 0x67697473796E63
+"""What keeps two processes from migrating one PostgreSQL database at once: "gitsync" as a number."""
+
+_ONE_MIGRATION = threading.Lock()
+"""Alembic keeps the migration that it is at in a global variable, so a process does one at a time."""
 
 
 class Database:
@@ -30,36 +41,36 @@ class Database:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
         """A transaction; it is committed unless the block raises. Raises Unavailable if the database does not take it."""
-        try:
+        with _told(self._shown):
             async with self._engine.begin() as connection:
                 yield connection
-        except (SQLAlchemyError, OSError) as error:
-            raise Unavailable(
-                f"the store {self._shown} cannot be used: {_cause(error)}. Nothing in Consul depends on it."
-            ) from error
 
 
 @asynccontextmanager
 async def opened(url: str) -> AsyncIterator[Database]:
     """Open *url*, made and migrated where that is needed.
 
-    `sqlite:///FILE` or `postgresql+psycopg://…`. Raises Invalid for anything else, Unavailable if it does not answer.
+    `sqlite:///FILE` or `postgresql+psycopg://…`. Raises Invalid for anything else and for tables of a newer gitsync,
+    Unavailable if it does not answer.
     """
     address = _address(url)
-    shown = address.render_as_string(hide_password=True)
+    shown = make_url(url).render_as_string(hide_password=True)
     if address.database and address.get_backend_name() == "sqlite":
         try:
             Path(address.database).parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise Unavailable(f"the store {shown} cannot be made: {error.strerror} ({error.filename})") from error
-    engine = create_async_engine(address, pool_pre_ping=address.get_backend_name() != "sqlite")
+    try:
+        engine = create_async_engine(address, pool_pre_ping=address.get_backend_name() != "sqlite")
+    except ModuleNotFoundError:
+        raise Invalid(
+            f"the store {shown} needs psycopg, which is not installed: pip install 'gitsync[postgres]', or take sqlite:///FILE."
+        ) from None
+    await asyncio.to_thread(_migrate, address, shown)
     if address.get_backend_name() == "sqlite":
         event.listen(engine.sync_engine, "connect", _tune)
     try:
-        database = Database(engine, shown)
-        async with database.transaction() as connection:
-            await connection.run_sync(_migrate)
-        yield database
+        yield Database(engine, shown)
     finally:
         await engine.dispose()
 
@@ -76,16 +87,44 @@ def _address(url: str) -> URL:
 def _tune(connection: Any, _record: object) -> None:
     """Readers beside a writer, writers that wait for each other, and a power cut that costs the last moment at most."""
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", f"busy_timeout={BUSY_SECONDS * 1000}"):
+    for pragma in (f"busy_timeout={BUSY_SECONDS * 1000}", "journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 
 
-def _migrate(connection: Connection) -> None:
+def _migrate(address: URL, shown: str) -> None:
+    """Bring the tables up to date, in one transaction. Whoever comes second, in this process or another, waits."""
+    sqlite = address.get_backend_name() == "sqlite"
+    engine = create_engine(address.set(drivername="sqlite+pysqlite") if sqlite else address, poolclass=NullPool)
+    if sqlite:
+        event.listen(engine, "connect", _tune)
+    with _ONE_MIGRATION, _told(shown), engine.begin() as connection:
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if sqlite else f"SELECT pg_advisory_xact_lock({ADVISORY_LOCK})")
+        _upgrade(connection, shown)
+
+
+def _upgrade(connection: Connection, shown: str) -> None:
     config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    if newer := set(MigrationContext.configure(connection).get_current_heads()) - known:
+        raise Invalid(
+            f"the store {shown} has tables of a newer gitsync ({', '.join(sorted(newer))}): use that one, or name another `store` "
+            "(only history is missing then)."
+        )
     command.upgrade(config, "head")
+
+
+@contextmanager
+def _told(shown: str) -> Iterator[None]:
+    """What a database raises, as Unavailable."""
+    try:
+        yield
+    except (SQLAlchemyError, OSError) as error:
+        raise Unavailable(
+            f"the store {shown} cannot be used: {_cause(error)}. Nothing in Consul depends on it."
+        ) from error
 
 
 def _cause(error: BaseException) -> str:

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, insert, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert_postgresql
 from sqlalchemy.dialects.sqlite import insert as upsert_sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -90,12 +90,11 @@ class Store:
             await _tell(connection, started, sync, run, "run-started", row)
 
     async def finish_run(self, report: RunReport) -> None:
-        """A run's one end."""
+        """A run's one end. It stands over the one that another process took it to have had."""
         async with self._database.transaction() as connection:
             row = run_row(report)
-            done = await connection.execute(
-                update(RUNS).where(RUNS.c.id == report.id, RUNS.c.finished.is_(None)).values(**row)
-            )
+            unended = or_(RUNS.c.finished.is_(None), RUNS.c.error == ABANDONED)
+            done = await connection.execute(update(RUNS).where(RUNS.c.id == report.id, unended).values(**row))
             if not done.rowcount:
                 return
             if rows := service_rows(report):

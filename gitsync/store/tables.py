@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, Boolean, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import JSON, BigInteger, Boolean, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text
 
 METADATA = MetaData(
     naming_convention={
@@ -75,11 +75,11 @@ SERVICE_COMPONENTS = Table(
     METADATA,
     Column("accessor_id", String(64), primary_key=True),
     Column("kind", String(32), primary_key=True),
-    Column("at", String(200), primary_key=True),
+    Column("at", String(400), primary_key=True),
     Column("service", String(400), nullable=False),
     Column("hash", String(64), nullable=False),
-    Column("create_index", Integer, nullable=False),
-    Column("modify_index", Integer, nullable=False),
+    Column("create_index", BigInteger, nullable=False),
+    Column("modify_index", BigInteger, nullable=False),
     Column("observed", String(32), nullable=False),
     Index(None, "service"),
 )

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import multiprocessing
+import shutil
+import sqlite3
+import sys
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +15,7 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
 from gitsync.model.errors import GitsyncError, Invalid, Unavailable
 from gitsync.model.finding import Finding, Severity
@@ -21,14 +25,31 @@ from gitsync.model.run import ComponentDiff, Outcome, RunOutcome, RunReport, Ser
 from gitsync.store import Store
 from gitsync.store.database import opened
 from gitsync.store.tables import METADATA
+from tests.servers.postgres import PostgresServer
 
 PAY, BOOKS = ServiceKey("pay"), ServiceKey("books")
 HOLD = Hold("abc123def456", ((PAY, 17), (BOOKS, 18)), "too many")
 
 
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[PostgresServer]:
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where a store is to be made. There is nothing yet."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'deep' / 'gitsync.db'}"
+    server: PostgresServer = request.getfixturevalue("postgres")
+    server.reset()
+    return server.url
+
+
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    async with Store.open(f"sqlite:///{tmp_path / 'deep' / 'gitsync.db'}") as store:
+async def store(url: str) -> AsyncIterator[Store]:
+    async with Store.open(url) as store:
         yield store
 
 
@@ -109,7 +130,8 @@ async def test_a_run_has_exactly_one_end(store: Store) -> None:
 
     run = await store.last_run("payments")
 
-    assert run and (run["outcome"], run["finished"]) == ("applied", "2026-01-01T00:00:09Z")
+    assert run
+    assert (run["outcome"], run["finished"]) == ("applied", "2026-01-01T00:00:09Z")
 
 
 async def test_a_run_that_was_killed_gets_its_end_from_the_next_one(store: Store) -> None:
@@ -172,7 +194,8 @@ async def test_a_check_that_found_all_in_order_is_one_row(store: Store) -> None:
 
     found = await store.last_checked("payments")
 
-    assert found and found["last_checked"] == "2026-01-01T00:00:02Z"
+    assert found
+    assert found["last_checked"] == "2026-01-01T00:00:02Z"
 
 
 async def test_what_is_older_than_the_retention_is_forgotten(store: Store) -> None:
@@ -187,29 +210,153 @@ async def test_what_is_older_than_the_retention_is_forgotten(store: Store) -> No
     assert await store.run("01RUN001") is None
 
 
-async def test_two_processes_write_to_one_file(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'gitsync.db'}"
+async def test_a_run_that_was_only_taken_for_dead_gets_its_own_end(store: Store) -> None:
+    await begin(store)
+    await begin(store, "01RUN002", "2026-01-01T00:01:00Z")
+    await store.finish_run(report())
+
+    run, services = await store.run("01RUN001") or ({}, [])
+
+    assert (run["outcome"], run["error"], len(services)) == ("applied", None, 1)
+
+
+async def test_a_run_that_is_closed_after_a_kill_is_closed_once(store: Store) -> None:
+    await begin(store)
+
+    assert await store.close_abandoned("other", "2026-01-01T00:01:00Z") == 0
+    assert await store.close_abandoned("payments", "2026-01-01T00:01:00Z") == 1
+    assert await store.close_abandoned("payments", "2026-01-01T00:02:00Z") == 0
+
+
+async def test_names_places_and_indexes_of_any_size_are_kept(store: Store) -> None:
+    key = ServiceKey("n" * 128, "s" * 128, "p" * 128)
+    place = f"{'d' * 64}/ext-{'n' * 128}.{'s' * 60}.{'p' * 60}"
+    await store.record_services([Version(key=key, spec={"text": "ä☃\x00" * 1000})])
+    await store.record_components([Component(key=key, kind="catalog-node", at=place, modify_index=2**62)])
+
+    assert (await store.service_history(key))[0]["spec"] == {"text": "ä☃\x00" * 1000}
+    assert [(row["at"], row["modify_index"]) for row in await store.components(key)] == [(place, 2**62)]
+
+
+async def test_two_stores_write_to_one_database(url: str) -> None:
     async with Store.open(url) as one, Store.open(url) as two:
-        writes = [store.append_outbox("payments", "held", {"n": n}) for n in range(40) for store in (one, two)]
+        writes = [store.append_outbox("payments", "held", {"n": n}) for n in range(20) for store in (one, two)]
         await asyncio.gather(*writes)
 
-        assert len(await one.outbox(limit=1000)) == 80
+        assert len(await one.outbox(limit=1000)) == 40
 
 
-async def test_the_tables_are_what_the_migrations_make(tmp_path: Path) -> None:
+async def test_several_may_make_the_same_store_at_once(url: str) -> None:
+    async def first(number: int) -> None:
+        async with Store.open(url) as store:
+            await store.append_outbox("payments", "held", {"n": number})
+
+    await asyncio.gather(*(first(number) for number in range(5)))
+
+    async with Store.open(url) as store:
+        assert sorted(event["body"]["n"] for event in await store.outbox()) == [0, 1, 2, 3, 4]
+
+
+def make_and_write(url: str, number: int) -> None:
+    """What a process of its own does in the test below."""
+
+    async def write() -> None:
+        async with Store.open(url) as store:
+            for n in range(10):
+                await store.append_outbox("payments", "held", {"n": 10 * number + n})
+
+    asyncio.run(write())
+
+
+async def test_several_processes_make_one_store_and_write_to_it(url: str) -> None:
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=make_and_write, args=(url, number)) for number in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        await asyncio.to_thread(process.join, 60)
+
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    async with Store.open(url) as store:
+        assert sorted(event["body"]["n"] for event in await store.outbox()) == list(range(30))
+
+
+async def test_the_tables_are_what_the_migrations_make(url: str) -> None:
     def differences(connection: Connection) -> list[Any]:
-        return compare_metadata(MigrationContext.configure(connection), METADATA)
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        return compare_metadata(context, METADATA)
 
-    async with opened(f"sqlite:///{tmp_path / 'gitsync.db'}") as database, database.transaction() as connection:
+    async with opened(url) as database, database.transaction() as connection:
         assert await connection.run_sync(differences) == []
 
 
-async def test_an_old_file_is_opened_again_with_what_it_holds(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'gitsync.db'}"
+async def test_an_old_store_is_opened_again_with_what_it_holds(url: str) -> None:
     async with Store.open(url) as store:
         await begin(store)
     async with Store.open(url) as store:
         assert await store.last_run("payments")
+
+
+async def test_tables_of_a_newer_gitsync_are_refused_and_left_alone(url: str) -> None:
+    async with opened(url) as database, database.transaction() as connection:
+        await connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+
+    with pytest.raises(Invalid, match="newer gitsync"):
+        async with Store.open(url):
+            pass
+
+
+async def test_losing_the_file_loses_history_and_nothing_else(tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    async with Store.open(f"sqlite:///{folder}/gitsync.db") as store:
+        await begin(store)
+    shutil.rmtree(folder)
+
+    async with Store.open(f"sqlite:///{folder}/gitsync.db") as store:
+        await store.finish_run(report())
+        assert await store.runs() == []
+
+
+async def test_a_file_that_somebody_else_writes_to_is_told_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gitsync.store.database.BUSY_SECONDS", 0)
+    file = tmp_path / "gitsync.db"
+    async with Store.open(f"sqlite:///{file}") as store:
+        other = sqlite3.connect(file, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(Unavailable, match=r"gitsync\.db cannot be used: database is locked"):
+            await begin(store)
+        other.execute("ROLLBACK")
+        other.close()
+
+        await begin(store)
+
+
+async def test_a_database_that_does_not_answer_is_told_without_its_password(postgres: PostgresServer) -> None:
+    with pytest.raises(Unavailable, match="cannot be used") as refused:
+        async with Store.open(postgres.dead_url):
+            pass
+
+    assert "secret" not in str(refused.value)
+
+
+async def test_postgresql_without_its_driver_is_told_with_the_way_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+
+    with pytest.raises(Invalid, match=r"gitsync\[postgres\]"):
+        async with Store.open("postgresql+psycopg://db.example/gitsync"):
+            pass
+
+
+async def test_a_power_cut_costs_the_last_moment_at_most_and_readers_stand_beside_a_writer(tmp_path: Path) -> None:
+    async with opened(f"sqlite:///{tmp_path / 'gitsync.db'}") as database, database.transaction() as connection:
+        found = [
+            (await connection.execute(text(f"PRAGMA {name}"))).scalar()
+            for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+        ]
+
+    assert found == ["wal", 1, 1, 15_000]
 
 
 @pytest.mark.parametrize("content", [b"this is no database, and it is long enough to be looked at" * 40])

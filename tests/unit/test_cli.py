@@ -372,7 +372,7 @@ def test_validate_lists_what_was_passed_over_and_why(gitsync, specs: Path):
     ended = gitsync("validate", specs, "--json")
 
     assert ended.json["passed_over"] == [
-        {"path": ".hidden/", "reason": "hidden", "unreadable": False},
+        {"path": ".hidden/", "reason": "its name begins with a dot", "unreadable": False},
         {"path": "README.md", "reason": "not *.yaml, *.yml or *.json", "unreadable": False},
     ]
     assert re.search(r"README\.md +not \*\.yaml", gitsync("validate", specs).out)

@@ -104,7 +104,9 @@ class Wish:
             else:
                 source["Action"] = self.intentions
             entry(Kind.INTENTIONS, Sources=[source])
-        made += [Component(ComponentKey(self.key, Kind.GATEWAY_ROW, name), {"Name": self.name}) for name in self.gateways]
+        made += [
+            Component(ComponentKey(self.key, Kind.GATEWAY_ROW, name), {"Name": self.name}) for name in self.gateways
+        ]
         if self.external:
             node = f"ext-{self.name}"
             body = {
@@ -199,7 +201,11 @@ class World:
             self.log.append(f"{change.phase.name} {change.action} {change.key}")
             if change.key.kind is Kind.GATEWAY_ROW:
                 gateway = self.gateways.get(change.key.at)
-                rows = [row for row in (gateway.body["Services"] if gateway else []) if row["Name"] != change.key.service.name]
+                rows = [
+                    row
+                    for row in (gateway.body["Services"] if gateway else [])
+                    if row["Name"] != change.key.service.name
+                ]
                 self._gateway(change.key.at, rows + ([change.after] if change.after else []))
             elif change.key.kind is Kind.CATALOG:
                 self._node(change)
@@ -227,7 +233,9 @@ class World:
         self.index += 1
         old = self.gateways.get(name)
         body = {"Kind": "terminating-gateway", "Name": name, "Services": rows}
-        self.gateways[name] = Entry("terminating-gateway", name, body, old.create_index if old else self.index, self.index)
+        self.gateways[name] = Entry(
+            "terminating-gateway", name, body, old.create_index if old else self.index, self.index
+        )
 
     def _node(self, change: Change) -> None:
         self.index += 1
@@ -266,7 +274,9 @@ class World:
             self._check_chain(name)
         for (kind, name), entry in self.entries.items():
             if kind is Kind.INTENTIONS and permissions(entry.body) and self.protocol(name) not in HTTP_LIKE:
-                raise Refused(f"service {name} has protocol {self.protocol(name)}, incompatible with L7 intentions permissions")
+                raise Refused(
+                    f"service {name} has protocol {self.protocol(name)}, incompatible with L7 intentions permissions"
+                )
         taken: dict[tuple[str, int], str] = {}
         for (kind, name), entry in self.entries.items():
             for host in hosts_of(entry.body) if kind is Kind.DEFAULTS else ():

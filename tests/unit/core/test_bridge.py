@@ -76,6 +76,24 @@ def test_a_new_chain_of_different_protocols_is_refused_before_half_of_it_is_writ
     assert "b has grpc" in made.services[ServiceKey("a")].findings[0].message
 
 
+def test_a_service_waits_for_the_one_it_leads_to():
+    world = settled([])
+    world.put(Kind.DEFAULTS, "foreign", Protocol="http", Destination={"Addresses": ["taken"], "Port": 80})
+    b = Wish("b", external=False, host="taken", subsets=("v1",))
+    made = plan(world, [Wish("a", failover=("b", "v1")), b])
+
+    assert verdicts(made) == {"a": "refused", "b": "refused"}
+    assert codes(made, "a") == {"protocol-blocked"}
+
+
+def test_a_subset_that_is_not_there_is_said_before_anything_is_written():
+    world = settled([Wish("b", subsets=("v1",))])
+    made = plan(world, [Wish("a", split=("b", "v2")), Wish("b", subsets=("v1",))])
+
+    assert verdicts(made) == {"a": "refused", "b": "unchanged"}
+    assert "b:v2" in made.services[ServiceKey("a")].findings[0].message
+
+
 def test_a_service_without_a_protocol_may_have_that_of_the_proxy_defaults():
     world = settled([])
     world.put(Kind.DEFAULTS, "foreign", MeshGateway={"Mode": "local"})
@@ -86,14 +104,22 @@ def test_a_service_without_a_protocol_may_have_that_of_the_proxy_defaults():
 @pytest.mark.parametrize("seed", SEEDS)
 def test_permissions_by_request_go_before_the_protocol_that_they_need(seed):
     world = settled([Wish("a", intentions="by-request")])
-    for after in ([Wish("a", protocol="tcp", intentions="allow")], [Wish("a", intentions="by-request")], [Wish("a", protocol="tcp")]):
+    for after in (
+        [Wish("a", protocol="tcp", intentions="allow")],
+        [Wish("a", intentions="by-request")],
+        [Wish("a", protocol="tcp")],
+    ):
         run(world, after, shuffle=random.Random(seed))
         assert plan(world, after).empty
 
 
 def test_somebody_elses_permissions_by_request_hold_the_protocol_and_the_service():
     world = settled([Wish("a"), Wish("b")])
-    world.put(Kind.INTENTIONS, "a", Sources=[{"Name": "web", "Permissions": [{"Action": "deny", "HTTP": {"PathPrefix": "/"}}]}])
+    world.put(
+        Kind.INTENTIONS,
+        "a",
+        Sources=[{"Name": "web", "Permissions": [{"Action": "deny", "HTTP": {"PathPrefix": "/"}}]}],
+    )
 
     assert codes(plan(world, [Wish("a", protocol="tcp"), Wish("b")]), "a") == {"protocol-blocked"}
     assert codes(plan(world, [Wish("b")]), "a") == {"still-referenced"}
@@ -145,7 +171,11 @@ def test_what_led_from_a_to_b_leads_from_b_to_a(kind, seed):
 @pytest.mark.parametrize("seed", SEEDS)
 def test_two_services_come_that_fail_over_to_each_others_subsets_and_go_again(seed):
     world = settled([Wish("c")])
-    after = [Wish("a", subsets=("v1",), failover=("b", "v2")), Wish("b", subsets=("v2",), failover=("a", "v1")), Wish("c")]
+    after = [
+        Wish("a", subsets=("v1",), failover=("b", "v2")),
+        Wish("b", subsets=("v2",), failover=("a", "v1")),
+        Wish("c"),
+    ]
     run(world, after, shuffle=random.Random(seed))
     assert plan(world, after).empty
 

@@ -43,7 +43,9 @@ def released(wish: Wish, by: str) -> World:
     world = settled([wish], owner=by)
     world.ledgers[wish.key] = replace(world.ledgers[wish.key], state="released")
     for key, entry in world.entries.items():
-        world.entries[key] = replace(entry, body={**entry.body, "Meta": {**entry.meta, "gitsync-owner": f"released-by-{by}"}})
+        world.entries[key] = replace(
+            entry, body={**entry.body, "Meta": {**entry.meta, "gitsync-owner": f"released-by-{by}"}}
+        )
     for at, node in world.nodes.items():
         world.nodes[at] = replace(node, meta={**node.meta, "gitsync-owner": f"released-by-{by}"})
     return world
@@ -59,7 +61,12 @@ def test_what_carries_no_mark_is_a_conflict_that_names_the_command():
 
 def test_one_foreign_component_is_a_conflict_of_the_whole_service():
     world = settled([Wish("a"), Wish("b")])
-    world.put(Kind.ROUTER, "a", Routes=[{"Match": {}, "Destination": {"Service": "b"}}], Meta={"external-source": "kubernetes"})
+    world.put(
+        Kind.ROUTER,
+        "a",
+        Routes=[{"Match": {}, "Destination": {"Service": "b"}}],
+        Meta={"external-source": "kubernetes"},
+    )
     made = plan(world, [Wish("a", port=81), Wish("b")])
 
     assert verdicts(made) == {"a": "conflict", "b": "unchanged"}

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from gitsync.core.codes import note
 from gitsync.model.component import LedgerComponent
 from gitsync.model.key import ComponentKey, Kind, ServiceKey
+from tests.unit.revisions import revisions, seeds
 from tests.unit.worlds import (
     OTHER,
     PRUNE,
-    Refused,
     Wish,
     World,
     approved,
@@ -27,79 +27,6 @@ from tests.unit.worlds import (
     verdicts,
     writes,
 )
-
-LEADING = ("route", "split", "redirect", "failover")
-NAMES = ("a", "b", "c", "d")
-targets = st.tuples(st.sampled_from(NAMES), st.sampled_from(("", "v1", "v2")))
-wish_of = {
-    name: st.builds(
-        Wish,
-        name=st.just(name),
-        protocol=st.sampled_from(("tcp", "http", "http", "grpc")),
-        external=st.booleans(),
-        host=st.sampled_from(("h1.example", "h2.example", "h3.example", "h4.example")),
-        gateways=st.sampled_from(((), ("tgw",), ("tgw-2",), ("tgw", "tgw-2"))),
-        subsets=st.sampled_from(((), ("v1",), ("v2",), ("v1", "v2"))),
-        route=st.none() | targets,
-        split=st.none() | targets,
-        redirect=st.none() | targets,
-        failover=st.none() | targets,
-        intentions=st.sampled_from(("", "allow", "deny", "by-request")),
-    )
-    for name in NAMES
-}
-
-
-def sane(wishes: list[Wish]) -> list[Wish]:
-    """What Consul would take as a whole: references are taken out of the services that are the trouble."""
-    result: list[Wish] = []
-    hosts: set[str] = set()
-    for wish in wishes:
-        if wish.host in hosts and not wish.external:
-            wish = replace(wish, external=True)
-        hosts |= set() if wish.external else {wish.host}
-        result.append(replace(wish, **{each: _there(getattr(wish, each), wishes) for each in LEADING}))
-    for calm in (("redirect",), ("failover",), ("route", "split"), LEADING):
-        for at, wish in enumerate(result):
-            if not _taken(result, wish.name):
-                result[at] = replace(wish, **dict.fromkeys(calm, None), intentions=wish.intentions and "allow")
-    if _taken(result, None):
-        return result
-    return [replace(each, **dict.fromkeys(LEADING, None), intentions="") for each in result]
-
-
-def _there(target: tuple[str, str] | None, wishes: list[Wish]) -> tuple[str, str] | None:
-    """A target that is wanted too, and a subset that it has."""
-    name, subset = target or ("", "")
-    subsets = next((wish.subsets for wish in wishes if wish.name == name), None)
-    return None if subsets is None else (name, subset if subset in subsets else "")
-
-
-def _taken(wishes: list[Wish], name: str | None) -> bool:
-    world = World()
-    for wish in wishes:
-        for component in wish.components():
-            if component.key.kind not in (Kind.GATEWAY_ROW, Kind.CATALOG):
-                world._store(component.key.kind, component.body)
-    try:
-        if name is None:
-            world.check()
-        else:
-            world._check_chain(name)
-            if wishes[[wish.name for wish in wishes].index(name)].intentions == "by-request" and world.protocol(name) == "tcp":
-                return False
-    except Refused:
-        return False
-    return True
-
-
-@st.composite
-def revisions(draw: st.DrawFn) -> list[Wish]:
-    names = draw(st.sets(st.sampled_from(NAMES), min_size=1))
-    return sane([draw(wish_of[name]) for name in sorted(names)])
-
-
-seeds = st.integers(0, 2**16)
 
 
 @settings(max_examples=80, deadline=None)
@@ -156,7 +83,9 @@ def test_what_somebody_else_owns_is_never_written(theirs, ours, theirs_has_no_ma
     if theirs_has_no_mark:
         world.ledgers.clear()
         for key, entry in world.entries.items():
-            world.entries[key] = replace(entry, body={name: each for name, each in entry.body.items() if name != "Meta"})
+            world.entries[key] = replace(
+                entry, body={name: each for name, each in entry.body.items() if name != "Meta"}
+            )
         for at, node in world.nodes.items():
             world.nodes[at] = replace(node, meta={"external-node": "true"})
     before = world.state()
@@ -189,6 +118,15 @@ def test_an_error_stops_one_service_and_the_others_go_on():
     assert verdicts(made) == {"a": "refused", "b": "update"}
     assert made.services[ServiceKey("a")].changes == ()
     assert codes(made, "a") == {"unknown-datacenter"}
+
+
+def test_an_error_about_another_document_of_the_name_stops_nothing():
+    error = note("duplicate-service", "b.yaml:1 is not applied", service=ServiceKey("a"))
+    made = plan(World(), [Wish("a")], findings=(error,))
+
+    assert verdicts(made) == {"a": "create"}
+    assert codes(made, "a") == {"duplicate-service"}
+    assert made.findings == ()
 
 
 def test_a_refused_document_keeps_what_the_service_has():
@@ -355,4 +293,6 @@ def test_nothing_is_planned_twice_under_the_locks():
     second = plan(world, wishes, only=pending, **others)
 
     assert verdicts(first) == {"a": "update", "b": "refused", "c": "delete", "d": "unchanged"}
-    assert {key: first.services[key].verdict for key in pending} == {key: each.verdict for key, each in second.services.items()}
+    assert {key: first.services[key].verdict for key in pending} == {
+        key: each.verdict for key, each in second.services.items()
+    }
