@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 from gitsync.core.codes import note
 from gitsync.core.diff import differs, field_diffs
@@ -41,6 +42,26 @@ DELETE_PHASE = {
 
 def expected(components: Iterable[Component]) -> tuple[LedgerComponent, ...]:
     """What a ledger says once *components* were read back."""
+    return _expected(_Same(components if isinstance(components, tuple) else tuple(components)))
+
+
+class _Same:
+    """Rendered components, known by what they are and not by what they hold: bodies are never changed once made."""
+
+    __slots__ = ("components",)
+
+    def __init__(self, components: tuple[Component, ...]) -> None:
+        self.components = components
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.components is other.components
+
+    def __hash__(self) -> int:
+        return id(self.components)
+
+
+@lru_cache(maxsize=16384)  # a sync renders what did not change only once, and so it is hashed only once
+def _expected(same: _Same) -> tuple[LedgerComponent, ...]:
     return tuple(
         LedgerComponent(
             component.key,
@@ -48,7 +69,7 @@ def expected(components: Iterable[Component]) -> tuple[LedgerComponent, ...]:
             content_hash(component.key.kind, component.body),
             tuple(sorted(component.body.get("Meta") or ())) if component.key.kind in ENTRY_KINDS else (),
         )
-        for component in sorted(components, key=lambda component: component.key)
+        for component in sorted(same.components, key=lambda component: _spot(component.key))
     )
 
 
@@ -64,6 +85,7 @@ def plan_service(
     adoption: Adoption,
 ) -> ServicePlan:
     """Plan a service that Git wants. Never touches what *owner* does not own and *adoption* does not give it."""
+    components = tuple(components)
     wishes = {component.key: component for component in components}
     findings: list[Finding] = []
     ours, taken, strangers = _sort_out(
@@ -80,7 +102,7 @@ def plan_service(
 
     changes: list[Change] = []
     own_ledger = ledger if ledger and ledger.owner == owner else None
-    for each, component in sorted(wishes.items()):
+    for each, component in sorted(wishes.items(), key=lambda pair: _spot(pair[0])):
         change, carried = _write(each, component, ours.get(each), own_ledger, wanted, taken=each in taken)
         if change:
             changes.append(change)
@@ -94,7 +116,7 @@ def plan_service(
                     place=wanted.place,
                 )
             )
-    for each, seen in sorted(ours.items()):
+    for each, seen in sorted(ours.items(), key=lambda pair: _spot(pair[0])):
         if each not in wishes and not sight.left_over(each):
             reason = f"no longer in the spec ({wanted.place})"
             changes.append(
@@ -111,7 +133,7 @@ def plan_service(
                 )
             )
     settled = own_ledger is not None and own_ledger.state == "applied" and own_ledger.spec_hash == wanted.hash
-    same_rendering = own_ledger is not None and _reachable(own_ledger, sight) == expected(wishes.values())
+    same_rendering = own_ledger is not None and _reachable(own_ledger, sight) == expected(components)
     created = ledger is None and not ours
     return ServicePlan(
         key,
@@ -138,7 +160,7 @@ def _sort_out(
     ours: dict[ComponentKey, Observed] = {}
     taken: set[ComponentKey] = set()
     strangers: list[tuple[ComponentKey, Claim]] = []
-    for each in sorted(keys):
+    for each in keys:
         seen = sight.observed(each)
         if seen is None:
             continue
@@ -161,7 +183,7 @@ def plan_removal(
 ) -> ServicePlan:
     """Plan a service of ours that nobody wants any more: everything of it that is ours goes, nothing else."""
     changes: list[Change] = []
-    for each in sorted(_relevant(key, {}, sight, ledger=ledger, marked=marked)):
+    for each in _relevant(key, (), sight, ledger=ledger, marked=marked):
         seen = sight.observed(each)
         if not seen or sight.left_over(each):
             continue
@@ -191,19 +213,27 @@ def _reachable(ledger: Ledger, sight: Sight) -> tuple[LedgerComponent, ...]:
 
 def _relevant(
     key: ServiceKey,
-    wishes: Mapping[ComponentKey, Component],
+    wishes: Iterable[ComponentKey],
     sight: Sight,
     *,
     ledger: Ledger | None,
-    marked: frozenset[ComponentKey],
-) -> set[ComponentKey]:
-    """Every component key that may hold something of this service."""
-    keys = {*wishes, *marked, *(ComponentKey(key, kind) for kind in ENTRY_KINDS)}
-    if ledger:
-        keys.update(component.key for component in ledger.components)
-    else:
-        keys.update(ComponentKey(key, Kind.GATEWAY_ROW, gateway) for gateway in sight.gateways_with(key.name))
-    return keys
+    marked: Iterable[ComponentKey],
+) -> list[ComponentKey]:
+    """Every component key that may hold something of this service, sorted."""
+    recorded = (component.key for component in ledger.components) if ledger else ()
+    keys = {_spot(each): each for each in (*wishes, *marked, *recorded)}  # cheaper to hash than the keys themselves
+    for kind in ENTRY_KINDS:
+        if (kind, "") not in keys:
+            keys[kind, ""] = ComponentKey(key, kind)
+    if ledger is None:
+        for gateway in sight.gateways_with(key.name):
+            keys.setdefault((Kind.GATEWAY_ROW, gateway), ComponentKey(key, Kind.GATEWAY_ROW, gateway))
+    return [keys[spot] for spot in sorted(keys)]
+
+
+def _spot(key: ComponentKey) -> tuple[Kind, str]:
+    """What tells the components of one service apart, and sorts them as their keys do."""
+    return key.kind, key.at
 
 
 def _write(

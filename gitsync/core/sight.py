@@ -55,11 +55,14 @@ class Sight:
 
     def marked(self, owner: str) -> dict[ServiceKey, set[ComponentKey]]:
         """Everything that carries *owner*'s mark, by service: what a lost ledger can be rebuilt from."""
-        result: dict[ServiceKey, set[ComponentKey]] = defaultdict(set)
+        kinds: dict[str, list[Kind]] = defaultdict(list)
         for (kind, name), entry in self.found.entries.items():
             if owns(entry.meta, owner):
-                service = ServiceKey(name)
-                result[service].add(ComponentKey(service, kind))
+                kinds[name].append(kind)
+        result: dict[ServiceKey, set[ComponentKey]] = defaultdict(set)
+        for name, marked in kinds.items():
+            service = ServiceKey(name)
+            result[service] = {ComponentKey(service, kind) for kind in marked}
         for (datacenter, name), node in self.found.nodes.items():
             if owns(node.meta, owner) and node.meta.get(SERVICE_MARK, "").count("/") == 2:
                 service = ServiceKey.from_path(node.meta[SERVICE_MARK])

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from gitsync.engine.converge import converge
 from gitsync.engine.ledger import adoption_op, applying, deleting, submission_ops
@@ -14,7 +15,7 @@ from gitsync.engine.look import Look, look
 from gitsync.engine.observe import read_ledgers
 from gitsync.engine.patience import Patience
 from gitsync.engine.ports import Lease, Op, Progress, World
-from gitsync.engine.process import identity
+from gitsync.engine.process import identity, is_dead
 from gitsync.engine.report import Head, Steps, early_end, exceptions_of, report
 from gitsync.engine.retry import retried
 from gitsync.engine.think import Memory, policy_of
@@ -49,7 +50,6 @@ async def reconcile(world: World, sync: Sync, options: Options, mind: Mind, prog
     """
     steps = Steps(world.clock, progress)
     head = Head(world.clock.new_id(), sync.name, options.trigger, _now(world))
-    archive = world.archive
     try:
         seen = await look(world, sync, options, mind.memory, steps, to_write=True)
         if options.expect and not seen.plan.digest.startswith(options.expect):
@@ -57,15 +57,9 @@ async def reconcile(world: World, sync: Sync, options: Options, mind: Mind, prog
                 f"the plan is {seen.plan.digest[:12]} now, not {options.expect}. Look at `gitsync plan {sync.name}` again."
             )
         await _own_records(world, sync, options, seen)
+        await _clean_up(world, sync, seen, steps)
     except GitsyncError as error:
-        ended = early_end(head, steps, error, finished=_now(world))
-        if str(error) != mind.trouble:  # told once, not every minute
-            await archive.begin_run(
-                run=head.run, sync=sync.name, revision="", trigger=head.trigger, started=head.started
-            )
-            await archive.finish_run(ended)
-        mind.trouble = str(error)
-        return ended
+        return await _ended_early(world, head, steps, error, mind)
     mind.trouble = ""
 
     done = _waiting(world, seen, mind)
@@ -73,37 +67,80 @@ async def reconcile(world: World, sync: Sync, options: Options, mind: Mind, prog
     sha = seen.revision.sha
     new = sha not in (seen.applied, mind.attempted)
     mind.attempted = sha
-    if pending or new:
-        await archive.begin_run(run=head.run, sync=sync.name, revision=sha, trigger=head.trigger, started=head.started)
-    else:
-        await archive.touch(sync.name, revision=sha, checked=_now(world))
-        head = replace(head, run="")
+    if not pending and not new:
+        head = replace(head, run="")  # nothing to tell but that all was looked at
+        await world.archive.touch(sync.name, revision=sha, checked=_now(world))
+        return await _apply(world, sync, options, mind, Run(head, seen, steps, done, pending))
+    await world.archive.begin_run(
+        run=head.run, sync=sync.name, revision=sha, trigger=head.trigger, started=head.started
+    )
+    try:
+        ended = await _apply(world, sync, options, mind, Run(head, seen, steps, done, pending))
+    except BaseException as stopped:
+        reason = Conflict(f"stopped in the middle ({type(stopped).__name__}). The next run goes on from here.")
+        ended = early_end(head, steps, reason, finished=_now(world), revision=sha)
+        await asyncio.shield(world.archive.finish_run(ended))
+        raise
+    await world.archive.finish_run(ended)
+    return ended
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run after it has looked. done: what is already known of services; pending: those that are to be written."""
+
+    head: Head
+    seen: Look
+    steps: Steps
+    done: dict[ServiceKey, Done]
+    pending: frozenset[ServiceKey]
+
+
+async def _apply(world: World, sync: Sync, options: Options, mind: Mind, run: Run) -> RunReport:
+    """Write what is pending, and the applied revision."""
+    seen, done = run.seen, run.done
     plans = dict(seen.plan.services)
     applied = seen.applied
     trouble: GitsyncError | None = None
     try:
-        if pending:
+        if run.pending:
             policy = policy_of(sync, options, seen.records.approvals)
-            async with _lease(world, sync, head.run, steps) as lease:
-                await _write_all(
-                    Work(world, sync, policy, seen.desires, seen.found, lease, head.run, steps, plans=plans, done=done),
-                    pending,
+            async with _lease(world, sync, run.head.run, run.steps) as lease:
+                work = Work(
+                    world,
+                    sync,
+                    policy,
+                    seen.desires,
+                    seen.found,
+                    lease,
+                    run.head.run,
+                    run.steps,
+                    plans=plans,
+                    done=done,
                 )
+                await _write_all(work, run.pending)
             _learn(world, seen, done, mind)
-        applied = await _advance(world, sync, seen, done, head.run)
-        await _holds(world, sync, seen, mind)
+        applied = await _advance(world, sync, seen, done, run.head.run)
+        if seen.plan.holds != mind.holds:
+            await world.archive.record_holds(sync.name, seen.plan.holds)
+            mind.holds = seen.plan.holds
     except GitsyncError as stopped:
         trouble = stopped
-        done.update({key: Done(Outcome.FAILED, steps.current, str(stopped), stopped) for key in pending - done.keys()})
-    except BaseException as stopped:
-        if head.run:
-            reason = Conflict(f"stopped in the middle ({type(stopped).__name__}). The next run goes on from here.")
-            await asyncio.shield(archive.finish_run(early_end(head, steps, reason, finished=_now(world), revision=sha)))
-        raise
+        step = run.steps.current
+        done.update({key: Done(Outcome.FAILED, step, str(stopped), stopped) for key in run.pending - done.keys()})
     seen = replace(seen, plan=replace(seen.plan, services=plans))
-    ended = report(head, seen, done, steps, finished=_now(world), applied=applied, error=trouble)
-    if head.run:
-        await archive.finish_run(ended)
+    return report(run.head, seen, done, run.steps, finished=_now(world), applied=applied, error=trouble)
+
+
+async def _ended_early(world: World, head: Head, steps: Steps, error: GitsyncError, mind: Mind) -> RunReport:
+    """A run that could not look. It is told once, not every minute."""
+    ended = early_end(head, steps, error, finished=_now(world))
+    if str(error) != mind.trouble:
+        await world.archive.begin_run(
+            run=head.run, sync=head.sync, revision="", trigger=head.trigger, started=head.started
+        )
+        await world.archive.finish_run(ended)
+    mind.trouble = str(error)
     return ended
 
 
@@ -130,6 +167,17 @@ async def _own_records(world: World, sync: Sync, options: Options, seen: Look) -
             if "ermission denied" in failures[0].what:
                 raise Forbidden(f"the token may not write {what}: {failures[0].what}. It needs write on `{kv.ROOT}`.")
             raise Conflict(f"{what} was changed by somebody else meanwhile: {failures[0].what}. Try again.")
+
+
+async def _clean_up(world: World, sync: Sync, seen: Look, progress: Progress) -> None:
+    """Remove what runs left behind that were killed: the session of a process that is dead, and records without a session."""
+    for session, record in sorted((seen.records.holders or {}).items()):
+        dead = is_dead(record)
+        if dead:
+            progress.say(f"the run {record.get('run')} of process {record.get('pid')} was killed: ending its session")
+            await retried(partial(world.consul.destroy_session, session), world.clock)
+        if dead or not await retried(partial(world.consul.session_exists, session), world.clock):
+            await retried(partial(world.consul.transact, [Op("delete", kv.holder(sync.owner, session))]), world.clock)
 
 
 def _waiting(world: World, seen: Look, mind: Mind) -> dict[ServiceKey, Done]:
@@ -271,9 +319,3 @@ async def _advance(world: World, sync: Sync, seen: Look, done: dict[ServiceKey, 
             )
     await world.specs.keep(sha)
     return sha
-
-
-async def _holds(world: World, sync: Sync, seen: Look, mind: Mind) -> None:
-    if seen.plan.holds != mind.holds:
-        await world.archive.record_holds(sync.name, seen.plan.holds)
-        mind.holds = seen.plan.holds

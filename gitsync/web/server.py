@@ -17,6 +17,7 @@ from typing import Any, cast
 
 import hypercorn.asyncio
 from hypercorn.config import Config, Sockets
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gitsync.model.errors import Invalid
@@ -35,7 +36,7 @@ class Limits:
     header: float = 5.0
     silence: float = 5.0
     request: float = 10.0
-    connection: float = 60.0
+    connection: float = 30.0
     connections: int = 1000
     body_bytes: int = 1024 * 1024
     closing: float = 1.0
@@ -193,5 +194,8 @@ class Bounded:
             await send({"type": "http.response.body", "body": b""})
 
 
-class _TooLarge(Exception):
-    """A body of more bytes than are taken."""
+class _TooLarge(HTTPException):
+    """A body of more bytes than are taken. starlette knows how to answer with it, if the application is its own."""
+
+    def __init__(self) -> None:
+        super().__init__(413, headers={"connection": "close"})

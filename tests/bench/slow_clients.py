@@ -1,9 +1,10 @@
 """What slow clients do to an ASGI server: how long it keeps them, and what /healthz answers meanwhile.
 
-    python tests/bench/slow_clients.py [--clients 800] [--watch 30] [SERVER ...]
+    python tests/bench/slow_clients.py [--clients 800] [--watch 40] [SERVER ...]
 
-Each server runs in a process of its own, with the time limits it has. The clients send one byte every three seconds: of a header
-that never ends, or of a body of 10,000 bytes that the application waits for. The table at the end is Markdown.
+Each server runs in a process of its own, with the time limits it has. The clients send something every three seconds: a byte of a
+header that never ends, a byte of a body of 10,000 that the application waits for, or a PING on an HTTP/2 connection without any
+request. The table is Markdown.
 """
 
 from __future__ import annotations
@@ -32,11 +33,14 @@ from gitsync.web import serve
 from tests.servers import free_ports
 
 HOST = "127.0.0.1"
-BYTE_EVERY = 3.0
+DRIP_EVERY = 3.0
 PROBE_EVERY = 0.2
 HEADER = b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: "
 BODY = b"POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: 10000\r\n\r\n"
-ATTACKS = {"headers": HEADER, "body": BODY}
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0"
+PING = b"\0\0\x08\6\0\0\0\0\0pingpong"
+ATTACKS = {"headers": (HEADER, b"a"), "body": (BODY, b"a"), "HTTP/2 pings": (PREFACE, PING)}
+"""What a client sends first, and what then again and again."""
 
 
 # -- the servers ----------------------------------------------------------------------------------------------------------
@@ -97,15 +101,22 @@ class Seen:
     unanswered: int = 0
 
 
-async def slow_client(port: int, opening: bytes, until: float, seen: Seen) -> None:
+async def emptied(reader: asyncio.StreamReader) -> None:
+    """Until the other side closes."""
+    with contextlib.suppress(OSError):
+        while await reader.read(65536):
+            pass
+
+
+async def slow_client(port: int, opening: bytes, drip: bytes, until: float, seen: Seen) -> None:
     reader, writer = await asyncio.open_connection(HOST, port)
     began = time.monotonic()
     writer.write(opening)
-    closed = asyncio.create_task(reader.read())
+    closed = asyncio.create_task(emptied(reader))
     while time.monotonic() < until and not closed.done():
-        await asyncio.wait({closed}, timeout=min(BYTE_EVERY, until - time.monotonic()))
+        await asyncio.wait({closed}, timeout=min(DRIP_EVERY, until - time.monotonic()))
         if not closed.done():
-            writer.write(b"a")
+            writer.write(drip)
     if closed.done():
         seen.dropped.append(time.monotonic() - began)
     else:
@@ -158,13 +169,14 @@ async def running(server: str) -> AsyncIterator[int]:
         process.wait()
 
 
-async def attacked(server: str, opening: bytes, clients: int, watch: float) -> Seen:
+async def attacked(server: str, attack: str, clients: int, watch: float) -> Seen:
     seen = Seen()
+    opening, drip = ATTACKS[attack]
     async with running(server) as port:
         until = time.monotonic() + watch
         async with asyncio.TaskGroup() as group:
             for number in range(clients):
-                group.create_task(slow_client(port, opening, until, seen))
+                group.create_task(slow_client(port, opening, drip, until, seen))
                 if number % 50 == 49:
                     await asyncio.sleep(0.05)  # all at once would measure the queue of the listening socket
             group.create_task(probe(port, until, seen))
@@ -185,15 +197,15 @@ def row(server: str, attack: str, clients: int, watch: float, seen: Seen) -> str
 async def main(servers: list[str], clients: int, watch: float) -> None:
     print("| server | slow | dropped | still held | /healthz: median |\n|---|---|---|---|---|")
     for server in servers:
-        for attack, opening in ATTACKS.items():
-            print(row(server, attack, clients, watch, await attacked(server, opening, clients, watch)), flush=True)
+        for attack in ATTACKS:
+            print(row(server, attack, clients, watch, await attacked(server, attack, clients, watch)), flush=True)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("servers", nargs="*", metavar="SERVER", help=f"which: {', '.join(SERVERS)}")
     parser.add_argument("--clients", type=int, default=800)
-    parser.add_argument("--watch", type=float, default=30)
+    parser.add_argument("--watch", type=float, default=40)
     parser.add_argument("--serve", choices=SERVERS, help=argparse.SUPPRESS)
     parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from gitsync.model.errors import Rejected
 from gitsync.model.run import Outcome, RunOutcome, exit_code
 from tests.servers.consul import ConsulServer
 from tests.workbench import Workbench, codes, external, outcomes, static
@@ -111,10 +112,10 @@ async def test_an_unknown_token_is_refused_with_a_sentence(bench: Workbench) -> 
         "primary_datacenter": "dc1",
     }
 
-    report = await bench.sync()
+    with pytest.raises(Rejected, match="token") as refused:
+        await bench.sync()
 
-    assert exit_code(report) == 5
-    assert "token" in (report.error or "")
+    assert refused.value.exit_code == 5
 
 
 async def test_under_default_deny_the_plan_says_what_is_missing(bench: Workbench) -> None:

@@ -63,7 +63,7 @@ async def test_the_lock_of_a_dead_process_of_this_host_is_taken_over_at_once(
         report = await house.room(bench.name).run(Options(), heard)
 
     assert report.outcome is RunOutcome.APPLIED, report
-    assert any("is dead" in sentence for sentence in heard.sentences)
+    assert any("was killed" in sentence for sentence in heard.sentences)
     assert consul.keys("svc-handler/owners/test/payments/holders/") == []
 
 
