@@ -33,7 +33,7 @@ from gitsync.engine.ports import Clock, World
 from gitsync.engine.reconcile import Mind, reconcile
 from gitsync.model.context import GatewayFiles, TlsFiles
 from gitsync.model.desired import ParsedFile
-from gitsync.model.errors import Invalid
+from gitsync.model.errors import GitsyncError, Invalid, Unavailable
 from gitsync.model.features import Features
 from gitsync.model.key import Owner
 from gitsync.model.revision import RefKind, lineage, parse_ref
@@ -93,9 +93,16 @@ class House:
     settings: Settings
     consul: Consul
     features: Features
-    store: Store
+    opened_store: Store | GitsyncError
     rooms: Mapping[str, Room]
     defaults: SpecDefaults
+
+    @property
+    def store(self) -> Store:
+        """The history. Raises Unavailable where it could not be opened: a run does without, who wants to read it cannot."""
+        if isinstance(self.opened_store, GitsyncError):
+            raise self.opened_store
+        return self.opened_store
 
     def room(self, name: str) -> Room:
         """The room of a sync. Raises Invalid with the names there are."""
@@ -125,8 +132,13 @@ async def opened(settings: Settings, *, said: Callable[[str], None] = lambda _: 
     defaults = spec_defaults(settings)
     async with AsyncExitStack() as stack:
         consul, features = await stack.enter_async_context(connected(settings))
-        store = await stack.enter_async_context(Store.open(settings.store))
-        archive = Tolerant(store, said)
+        store: Store | GitsyncError
+        try:
+            store = await stack.enter_async_context(Store.open(settings.store))
+        except Unavailable as error:
+            store = error
+            said(f"history is neither kept nor shown: {error}")
+        archive = Tolerant(store if isinstance(store, Store) else None, said)
         clock = system_clock()
         rooms = {
             name: Room(

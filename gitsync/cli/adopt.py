@@ -59,7 +59,7 @@ def adopt(
     owner = _owner(take_from)
 
     async def work(screen: Screen) -> int:
-        settings = settings_of(config, screen)
+        settings = settings_of(config, screen.warn)
         room_name = the_one(sync, settings.syncs, "a service is adopted by one sync")
         async with wire.opened(settings, said=screen.warn) as house:
             room = house.room(room_name)

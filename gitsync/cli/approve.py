@@ -49,7 +49,7 @@ def approve(
     """
 
     async def work(screen: Screen) -> int:
-        settings = settings_of(config, screen)
+        settings = settings_of(config, screen.warn)
         names = chosen([sync] if sync else None, settings.syncs)
         async with wire.opened(settings, said=screen.warn) as house:
             room, holds = await _holding(house, names, digest, screen)

@@ -87,13 +87,13 @@ def together(codes: Iterable[int]) -> int:
     return max(stopped) if stopped else BUG if BUG in found else CHANGES if CHANGES in found else FINE
 
 
-def settings_of(config: Path | None, screen: Screen) -> Settings:
-    """The configuration. What is allowed in it and should be known is said on the way."""
-    settings = load_settings(config, os.environ)
+def settings_of(config: Path | None, say: Callable[[str], None], environ: Mapping[str, str] = os.environ) -> Settings:
+    """The configuration. say: hears what is allowed in it and should be known."""
+    settings = load_settings(config, environ)
     if settings.consul.token:
         hide(settings.consul.token.get_secret_value())
-    for warning in settings_warnings(settings, os.environ):
-        screen.warn(warning)
+    for warning in settings_warnings(settings, environ):
+        say(warning)
     return settings
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from gitsync import wire
-from gitsync.cli.call import FINE, carry_out
+from gitsync.cli.call import FINE, carry_out, settings_of
 from gitsync.cli.example import EXAMPLE
 from gitsync.cli.options import Debug, Json
 from gitsync.cli.screen import Screen, error_as_json, number, short
@@ -140,12 +140,7 @@ def init(
 async def _look(answers: Answers) -> Seen:
     seen = Seen()
     with tempfile.TemporaryDirectory(prefix="gitsync-init-") as folder:
-        settings = Settings(
-            instance=answers.instance,
-            state_dir=folder,
-            consul={"address": answers.consul, "token": os.environ.get("CONSUL_HTTP_TOKEN") or None},
-            syncs={answers.sync: {"git": _git(answers)}},
-        )
+        settings = _settings(answers, Path(folder))
         try:
             specs = wire.mirror_of(settings, answers.sync, SpecDefaults())
             revision = await specs.fetch()
@@ -162,6 +157,14 @@ async def _look(answers: Answers) -> Seen:
         except GitsyncError as error:
             seen.troubles["consul"] = error
     return seen
+
+
+def _settings(answers: Answers, folder: Path) -> Settings:
+    """What will be written, with the credentials that the environment has (CONSUL_HTTP_TOKEN, CONSUL_CACERT)."""
+    file = folder / "gitsync.yaml"
+    file.write_text(written(answers, Seen()), encoding="utf-8")
+    environ = {name: value for name, value in os.environ.items() if name != "CONSUL_HTTP_ADDR"}
+    return settings_of(file, lambda _: None, environ).model_copy(update={"state_dir": folder})
 
 
 def _url(text: str) -> str:

@@ -58,7 +58,7 @@ def plan(
         raise typer.BadParameter("--rev and --path exclude each other: a folder has no commits.")
 
     async def work(screen: Screen) -> int:
-        settings = settings_of(config, screen)
+        settings = settings_of(config, screen.warn)
         names = chosen(syncs, settings.syncs)
         if (rev or path) and len(names) > 1:
             raise typer.BadParameter(f"--rev and --path are for one sync. Name it: {', '.join(names)}.")

@@ -39,7 +39,7 @@ def release(
     """
 
     async def work(screen: Screen) -> int:
-        settings = settings_of(config, screen)
+        settings = settings_of(config, screen.warn)
         chosen([sync] if sync else None, settings.syncs)
         async with wire.opened(settings, said=screen.warn) as house:
             key = service_key(name, house.defaults)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import sys
 
+import structlog
+
 from gitsync import wire
-from gitsync.cli.call import FINE, carry_out, settings_of
+from gitsync.cli.call import carry_out, settings_of
 from gitsync.cli.options import Config, Debug
 from gitsync.cli.screen import Screen
 from gitsync.log import configure
 from gitsync.settings import LogLevel
+
+log = structlog.get_logger()
 
 
 def run(config: Config = None, debug: Debug = False) -> None:
@@ -23,11 +27,13 @@ def run(config: Config = None, debug: Debug = False) -> None:
       gitsync run --config /etc/gitsync/gitsync.yaml
     """
 
-    async def work(screen: Screen) -> int:
-        settings = settings_of(config, screen)
+    async def work(_: Screen) -> int:
+        warnings: list[str] = []
+        settings = settings_of(config, warnings.append)
         level = LogLevel.DEBUG if debug else settings.log.level
         configure(sys.stderr, level=level.value, style=settings.log.format.value)
-        await wire.serve(settings)
-        return FINE
+        for warning in warnings:
+            log.warning(warning, action="configure")
+        return await wire.serve(settings)
 
     carry_out(work, debug=debug)

@@ -51,7 +51,7 @@ def runs(
     """
 
     async def work(screen: Screen) -> int:
-        settings = settings_of(config, screen)
+        settings = settings_of(config, screen.warn)
         chosen([sync] if sync else None, settings.syncs)
         async with wire.opened(settings, said=screen.warn) as house:
             if not one:

@@ -41,7 +41,7 @@ def show(
     """
 
     async def work(screen: Screen) -> int:
-        settings = settings_of(config, screen)
+        settings = settings_of(config, screen.warn)
         redact = frozenset(label for sync in settings.syncs.values() for label in sync.redact)
         async with wire.opened(settings, said=screen.warn) as house:
             key = service_key(name, house.defaults)

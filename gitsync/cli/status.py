@@ -33,7 +33,7 @@ def status(syncs: Syncs = None, config: Config = None, as_json: Json = False, de
     """
 
     async def work(screen: Screen) -> int:
-        settings = settings_of(config, screen)
+        settings = settings_of(config, screen.warn)
         names = chosen(syncs, settings.syncs)
         documents, codes = [], []
         async with wire.opened(settings, said=screen.warn) as house:

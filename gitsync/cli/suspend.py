@@ -49,7 +49,7 @@ def suspend(
     end = _end(for_, until, datetime.now(UTC))
 
     async def work(screen: Screen) -> int:
-        settings = settings_of(config, screen)
+        settings = settings_of(config, screen.warn)
         names = chosen(syncs, settings.syncs)
         suspension = Suspension(reason.strip(), until=end, by=myself())
         async with wire.opened(settings, said=screen.warn) as house:

@@ -67,7 +67,7 @@ def sync(
     """
 
     async def work(screen: Screen) -> int:
-        settings = settings_of(config, screen)
+        settings = settings_of(config, screen.warn)
         names = chosen(syncs, settings.syncs)
         if (expect or rev or accept_rewrite or accept_lineage) and len(names) > 1:
             raise typer.BadParameter(

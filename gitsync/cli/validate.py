@@ -96,7 +96,7 @@ def validate(
         raise typer.BadParameter("Name a PATH, or a commit with --rev: one of the two.")
 
     async def work(screen: Screen) -> int:
-        settings = _settings(config, screen) if path else settings_of(config, screen)
+        settings = _settings(config, screen) if path else settings_of(config, screen.warn)
         ground = _ground(settings, consul_version)
         read = await (_folder(path, settings, sync, ground) if path else _commit(rev, settings, sync, ground))
         findings, services = _judge(read, ground)
@@ -111,7 +111,7 @@ def _settings(config: Path | None, screen: Screen) -> Settings | None:
     """The configuration, None where there is none and nobody named one."""
     if config is None and not os.environ.get("GITSYNC_CONFIG") and not DEFAULT_FILE.exists():
         return None
-    return settings_of(config, screen)
+    return settings_of(config, screen.warn)
 
 
 def _ground(settings: Settings | None, version: str) -> Ground:

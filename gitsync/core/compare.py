@@ -282,9 +282,11 @@ def _may_take(key: ServiceKey, ledger: Ledger, adoption: Adoption) -> bool:
 def _conflict(key: ServiceKey, strangers: Iterable[tuple[ComponentKey, Claim]], wanted: Wanted) -> tuple[Finding, ...]:
     findings = []
     for each, claimed in dict.fromkeys(strangers):
-        what = f"{each} is not gitsync's to change" + (
-            f": {claimed.by} has it" if claimed.by else ": it carries no owner mark"
-        )
+        if claimed.standing is Standing.GIVEN_UP:
+            why = "it was released, and who released it never takes it back by itself"
+        else:
+            why = f"{claimed.by} has it" if claimed.by else "it carries no owner mark"
+        what = f"{each} is not gitsync's to change: {why}"
         command = f"gitsync adopt {key}" + (f" --from {claimed.by}" if claimed.standing is Standing.FOREIGN else "")
         findings.append(
             note(

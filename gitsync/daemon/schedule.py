@@ -14,8 +14,11 @@ from gitsync.engine.ports import Clock
 from gitsync.model.errors import GitsyncError, Invalid
 from gitsync.model.view import SyncView
 
-GRACE_SECONDS = 5.0
-"""How long the runs of a daemon that is told to stop may go on before they are cancelled."""
+GRACE_SECONDS = 4.0
+"""How long the runs of a daemon that is told to stop may go on before they are cancelled.
+
+Cleaning up may take five seconds more where Consul does not answer, and after ten the process is to be gone.
+"""
 
 DAY = 86_400.0
 

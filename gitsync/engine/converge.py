@@ -247,9 +247,17 @@ async def _transact(
 ) -> list[ServiceKey]:
     """Send one transaction; the services that have to be sent again, because another of them spoiled it."""
     ops = [(key, op) for key in keys for op in groups[key]]
-    async with places:
-        send_them = partial(work.world.consul.transact, [op for _, op in ops])
-        failures = await retried(send_them, work.world.clock, before=work.lease.check)
+    send_them = partial(work.world.consul.transact, [op for _, op in ops])
+    try:
+        async with places:
+            failures = await retried(send_them, work.world.clock, before=work.lease.check)
+    except Rejected as refusal:
+        if len(keys) == 1:  # too large, say: its own trouble and nobody else's
+            failed[keys[0]] = refusal
+            return []
+        for key in keys:
+            await _transact(work, groups, [key], failed, places)
+        return []
     for failure in failures:
         key, op = ops[failure.op_index]
         kind = Conflict if "session" in failure.what else Rejected

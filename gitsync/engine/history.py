@@ -13,13 +13,15 @@ from gitsync.model.run import RunReport
 class Tolerant:
     """An archive whose failures are told once and survived: what a run did stands in Consul and in Git all the same."""
 
-    def __init__(self, archive: Archive, said: Callable[[str], None]) -> None:
+    def __init__(self, archive: Archive | None, said: Callable[[str], None]) -> None:
         self._archive, self._said = archive, said
         self.trouble = ""
 
-    async def _kept(self, write: Awaitable[None]) -> None:
+    async def _kept(self, write: Callable[[Archive], Awaitable[None]]) -> None:
+        if self._archive is None:
+            return
         try:
-            await write
+            await write(self._archive)
         except GitsyncError as error:
             if str(error) != self.trouble:
                 self._said(f"the history of this run is not kept: {error}")
@@ -29,20 +31,20 @@ class Tolerant:
 
     async def begin_run(self, *, run: str, sync: str, revision: str, trigger: str, started: str) -> None:
         await self._kept(
-            self._archive.begin_run(run=run, sync=sync, revision=revision, trigger=trigger, started=started)
+            lambda to: to.begin_run(run=run, sync=sync, revision=revision, trigger=trigger, started=started)
         )
 
     async def finish_run(self, report: RunReport) -> None:
-        await self._kept(self._archive.finish_run(report))
+        await self._kept(lambda to: to.finish_run(report))
 
     async def record_services(self, rows: Iterable[ServiceVersion]) -> None:
-        await self._kept(self._archive.record_services(rows))
+        await self._kept(lambda to: to.record_services(rows))
 
     async def record_components(self, rows: Iterable[ComponentRow]) -> None:
-        await self._kept(self._archive.record_components(rows))
+        await self._kept(lambda to: to.record_components(rows))
 
     async def record_holds(self, sync: str, holds: Sequence[Hold]) -> None:
-        await self._kept(self._archive.record_holds(sync, holds))
+        await self._kept(lambda to: to.record_holds(sync, holds))
 
     async def touch(self, sync: str, *, revision: str, checked: str) -> None:
-        await self._kept(self._archive.touch(sync, revision=revision, checked=checked))
+        await self._kept(lambda to: to.touch(sync, revision=revision, checked=checked))

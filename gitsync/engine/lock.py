@@ -13,7 +13,7 @@ from gitsync.engine.ports import Clock, Consul, Lease, Op
 from gitsync.engine.process import is_dead
 from gitsync.engine.retry import retried
 from gitsync.model import kv
-from gitsync.model.errors import Fenced, Forbidden, StaleIndex, Unavailable
+from gitsync.model.errors import Fenced, Forbidden, Rejected, StaleIndex, Unavailable
 from gitsync.model.key import Owner, ServiceKey
 
 
@@ -63,7 +63,17 @@ async def _batch(
     ops = [op for group in groups for op in group]
     owner_of = [claim for claim, group in zip(claims, groups, strict=True) for _ in group]
     lease.check()
-    failures = await retried(lambda: consul.transact(ops), clock, before=lease.check)
+    try:
+        failures = await retried(lambda: consul.transact(ops), clock, before=lease.check)
+    except Rejected as refusal:
+        if len(claims) == 1:  # too large, say: its own trouble and nobody else's
+            result.refused[claims[0].key] = refusal
+            return []
+        parts = [
+            await _batch(consul, lease, [group], [claim], result, clock)
+            for group, claim in zip(groups, claims, strict=True)
+        ]
+        return [claim for part in parts for claim in part]
     if not failures:
         result.taken.update(claim.key for claim in claims)
         return []

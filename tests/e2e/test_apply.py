@@ -273,3 +273,26 @@ async def test_an_empty_commit_moves_the_applied_revision_and_nothing_else(
     assert (report.outcome, report.applied_revision) == (RunOutcome.UNCHANGED, sha)
     assert len(changed) == 1
     assert json.loads(consul.value("svc-handler/owners/test/payments/revision"))["revision"] == sha
+
+
+async def test_a_spec_too_large_for_a_record_fails_alone(bench: Workbench, consul: ConsulServer) -> None:
+    routes = "\n".join(f"  - {{ match: {{ path_prefix: /{number}{'x' * 1800} }} }}" for number in range(99))
+    bench.commit(pay=external("pay", router=f"routes:\n{routes}"), books=external("books", "192.0.2.11"))
+
+    report = await bench.sync()
+
+    assert outcomes(report)["books"] is Outcome.APPLIED
+    assert outcomes(report)["pay"] in (Outcome.FAILED, Outcome.REFUSED)
+    assert consul.entry("service-defaults", "pay") is None
+
+
+async def test_a_store_that_cannot_be_written_costs_history_and_no_run(bench: Workbench, consul: ConsulServer) -> None:
+    bench.commit(pay=external("pay"))
+    file = bench.folder / "state" / "gitsync.db"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"this is no database" * 400)
+
+    report = await bench.sync()
+
+    assert report.outcome is RunOutcome.APPLIED
+    assert consul.entry("service-defaults", "pay")

@@ -22,6 +22,7 @@ from gitsync.store import Store
 from tests.servers.consul import ConsulServer
 from tests.workbench import Workbench, external
 
+ROOT = Path(__file__).resolve().parents[2]
 LABELS = "metadata: { owner: ada, cost_center: FIN-99 }\n"
 
 
@@ -53,7 +54,10 @@ class Terminal:
     def process(self, *arguments: str) -> Ended:
         """The same as a process of its own."""
         command = [sys.executable, "-m", "gitsync", *arguments]
-        ran = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, timeout=60, check=False)
+        environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+        ran = subprocess.run(
+            command, cwd=self.folder, env=environ, capture_output=True, text=True, timeout=60, check=False
+        )
         return self._checked(ran.returncode, ran.stdout, ran.stderr)
 
     def _checked(self, code: int, out: str, err: str) -> Ended:

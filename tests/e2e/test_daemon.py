@@ -248,22 +248,36 @@ async def gitsync(running: Running, *arguments: str) -> None:
     assert ran.returncode == 0, ran.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_run_that_hangs_is_stopped_and_leaves_no_session(
-    bench: Workbench, consul: ConsulServer, daemon, number: signal.Signals
-):
+async def test_a_run_that_hangs_is_stopped_and_leaves_no_session(bench: Workbench, consul: ConsulServer, daemon):
     bench.commit(pay=external("pay"))
     async with FaultProxy(consul.url) as proxy:
         script = proxy.script(Fault.HANG, r"^PUT /v1/config")
         running = daemon(address=proxy.url)
         await script.reached()
         began = time.monotonic()
-        running.signal(number)
+        running.signal(signal.SIGINT)
 
         assert await running.ended() == 0
         assert time.monotonic() - began < 10
 
     assert (await asyncio.to_thread(consul.get, "/v1/session/list")) == []
+    await bench.sync()
+    assert (await bench.plan()).plan.empty
+
+
+async def test_a_consul_that_stands_still_does_not_hold_up_the_end(bench: Workbench, consul: ConsulServer, daemon):
+    bench.commit(pay=external("pay"))
+    async with FaultProxy(consul.url) as proxy:
+        script = proxy.script(Fault.HANG, r"^PUT /v1/config")
+        running = daemon(address=proxy.url)
+        await script.reached()
+        proxy.script(Fault.HANG, times=0)
+        began = time.monotonic()
+        running.signal(signal.SIGTERM)
+
+        assert await running.ended() == 0
+        assert time.monotonic() - began < 10
+
     await bench.sync()
     assert (await bench.plan()).plan.empty
 

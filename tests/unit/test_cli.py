@@ -261,7 +261,12 @@ def test_a_reader_that_left_is_no_reason_to_complain():
     os.close(read)
     try:
         ran = subprocess.run(
-            [sys.executable, "-m", "gitsync", "schema"], stdout=write, stderr=subprocess.PIPE, text=True, check=False
+            [sys.executable, "-m", "gitsync", "schema"],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=write,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
         )
     finally:
         os.close(write)

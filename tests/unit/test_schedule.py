@@ -447,7 +447,7 @@ async def test_a_run_may_end_within_its_grace_and_no_other_begins(time, job):
     daemon.wake("pay", "webhook")
 
     daemon.stop()
-    await time.pass_by(4.9)
+    await time.pass_by(3.9)
     daemon.wake("pay", "webhook")
     assert not task.done()
     job.gate.set()
@@ -464,13 +464,12 @@ async def test_a_run_that_does_not_end_is_cancelled_and_may_clean_up(time, job):
     await settled()
 
     daemon.stop()
-    await time.pass_by(5)
+    await time.pass_by(4)
     assert not task.done()
     job.cleanup.set()
     await task
 
     assert job.cancelled
-    assert time.now == 5
 
 
 async def test_signals_end_it_in_order_then_at_once_and_hangup_means_look():
