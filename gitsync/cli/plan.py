@@ -34,7 +34,13 @@ def plan(
             show_default=False,
         ),
     ] = None,
-    full: Annotated[bool, typer.Option("--full", help="List every service of a large plan, not the first 50.")] = False,
+    full: Annotated[
+        bool,
+        typer.Option(
+            "--full",
+            help="List every service of a large plan, and all there is to know of those that stay as they are.",
+        ),
+    ] = False,
     config: Config = None,
     as_json: Json = False,
     debug: Debug = False,

@@ -46,7 +46,7 @@ def tell_plan(screen: Screen, sync: Sync, seen: Look, *, full: bool = False) -> 
     """A plan: of what, what would change, and what waits."""
     if seen.trouble:
         screen.warn(f"the newest commit cannot be read, this is the plan of the last applied one: {seen.trouble}")
-    lines = plan_lines(seen.plan, redact=sync.redact)
+    lines = plan_lines(seen.plan, sync.redact, full=full)
     screen.described(lines if full else shortened(lines, "--full lists them all."))
     if seen.revision.subject:
         screen.line((f"{short(seen.revision.sha)} {seen.revision.subject} ({seen.revision.author})", "quiet"))

@@ -129,18 +129,30 @@ def worth_showing(plan: Plan) -> list[ServicePlan]:
     return sorted(shown, key=lambda each: (rank.get(each.verdict, len(order)), each.verdict == "unchanged", each.key))
 
 
-def plan_lines(plan: Plan, redact: frozenset[str]) -> list[Line]:
-    """The plan for a terminal: a head, what concerns everything, the services, what waits for an approval."""
+def plan_lines(plan: Plan, redact: frozenset[str], *, full: bool = False) -> list[Line]:
+    """The plan for a terminal: a head, what concerns everything, the services, what waits for an approval.
+
+    Of a service that does not change, what there is to know is named by its codes only, unless *full*.
+    """
     digest = f" {plan.digest[:12]}" if plan.digests else ""
     at = f" at {safe(plan.revision[:12])}" if plan.revision else ""
     lines = [Line(LineKind.HEAD, 0, f"Plan{digest} for {safe(plan.owner)}{at}: {plan_summary(plan)}")]
     lines += _finding_lines(plan.findings, 0)
     for service in worth_showing(plan):
+        if service.verdict is Verdict.UNCHANGED and not full:
+            lines.append(_known(str(service.key), service.findings))
+            continue
         lines.append(Line(LineKind(service.verdict), 0, safe(str(service.key)) + _state(service.verdict)))
         for change in service.changes:
             lines += change_lines(change, redact)
         lines += _finding_lines(service.findings, 1)
     return [*lines, *_hold_lines(plan.holds)]
+
+
+def _known(name: str, findings: Iterable[Finding]) -> Line:
+    """A service that stays as it is, and the codes of what there is to know about it."""
+    codes = list(dict.fromkeys(finding.code for finding in findings))
+    return Line(LineKind.UNCHANGED, 0, f"{safe(name)}: {', '.join(codes)}")
 
 
 def _state(verdict: Verdict) -> str:
@@ -230,12 +242,19 @@ def summary(report: RunReport) -> str:
     return f"{done}; {safe(report.error, 200)}" if report.error else done
 
 
-def report_lines(report: RunReport, *, redact: frozenset[str] = NOTHING) -> list[Line]:
-    """The run for a terminal: a head, what concerns everything, what became of the services, what waits."""
+def report_lines(report: RunReport, *, redact: frozenset[str] = NOTHING, full: bool = False) -> list[Line]:
+    """The run for a terminal: a head, what concerns everything, what became of the services, what waits.
+
+    Of a service that did not change, what there is to know is named by its codes only, unless *full*.
+    """
     at = f" at {safe(report.revision[:12])}" if report.revision else ""
-    head = f"Run {safe(report.id)} of {safe(report.sync)}{at}: {report.outcome}, {summary(report)}"
+    run = f"Run {safe(report.id)} of" if report.id else "A look at"
+    head = f"{run} {safe(report.sync)}{at}: {report.outcome}, {summary(report)}"
     lines = [Line(LineKind.HEAD, 0, head), *_finding_lines(report.findings, 0)]
     for service in report.services:
+        if service.outcome is Outcome.UNCHANGED and not service.diffs and not full:
+            lines.append(_known(str(service.key), service.findings))
+            continue
         lines.append(Line(_kind(service), 0, _outcome_text(service)))
         if service.message:
             lines.append(Line(LineKind.ERROR, 1, safe(service.message)))
