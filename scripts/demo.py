@@ -111,6 +111,7 @@ def main() -> int:
         demo.gitsync("sync", fine=(0, 3, 4))
         demo.show()
         title("And the plan after it: what is applied stays applied")
+        demo.gitsync("plan", fine=(0, 3))
         demo.gitsync("status", fine=(0, 3, 4))
         title(f"That was all, in {time.monotonic() - began:.0f} s. What to try next")
         print(

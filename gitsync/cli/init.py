@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -118,13 +118,14 @@ def init(
         url = _url(git_url)
         files = {"token_file": token_file, "ssh_key_file": ssh_key_file, "known_hosts_file": known_hosts_file}
         credentials = {name: str(file.absolute()) for name, file in files.items() if file}
+        address = _address(consul)
         answers = Answers(
-            url, ref, path.strip("/"), consul, instance or "main", _sync_name(url), state_dir, credentials
+            url, ref, path.strip("/"), address, instance or "main", _sync_name(url), state_dir, credentials
         )
         _checked(written(answers, Seen()), output)
         seen = await _look(answers)
         if not instance and (name := _name(seen.datacenter)):
-            answers = Answers(url, ref, answers.path, consul, name, answers.sync, state_dir, credentials)
+            answers = replace(answers, instance=name)
         text = written(answers, seen)
         _checked(text, output)
         _write(output, text, force=force)
@@ -173,6 +174,12 @@ def _url(text: str) -> str:
     if "://" not in text and folder.is_dir():
         return f"file://{folder.absolute()}"
     return parse_address(text).text
+
+
+def _address(text: str) -> str:
+    """Consul's address; one without a scheme as Consul's own tools read it."""
+    secure = os.environ.get("CONSUL_HTTP_SSL", "").lower() in ("1", "t", "true")
+    return text if "://" in text else f"{'https' if secure else 'http'}://{text}"
 
 
 def _sync_name(url: str) -> str:

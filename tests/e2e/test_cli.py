@@ -135,7 +135,7 @@ def test_init_says_what_consul_is_and_takes_its_only_gateway(gitsync: Terminal, 
     consul.put_entry("terminating-gateway", "tgw-west", Services=[])
     bench.commit(pay=external("pay"))
 
-    began = gitsync.json("init", str(bench.repo), "--path", "services", "--consul", consul.url)
+    began = gitsync.json("init", str(bench.repo), "--path", "services", "--consul", consul.url.removeprefix("http://"))
 
     assert began["consul"]["version"] == ".".join(map(str, consul.version))
     assert began["consul"]["gateways"] == ["tgw-west"]

@@ -12,11 +12,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 
+from gitsync.daemon.shared import Shared
+from gitsync.store import Store
+from gitsync.wire import chores_of, mirror_of, spec_defaults
 from tests.servers.consul import ConsulServer
 from tests.servers.fault_proxy import Fault, FaultProxy
 from tests.workbench import Workbench, external
@@ -309,6 +314,31 @@ async def test_a_history_that_cannot_be_kept_stops_nothing(bench: Workbench, dae
     await running.has("pay")
     assert "the history of this run is not kept" in (await running.logged(action="record"))["event"]
     await running.readiness(200)
+
+
+async def test_once_a_day_old_history_is_forgotten_and_the_mirrors_are_tidied(bench: Workbench):
+    bench.commit(pay=external("pay"))
+    bench.more = {"retention": {"runs": "1h"}}
+    run = (await bench.sync()).id
+    settings = bench.settings()
+    mirrors = {bench.name: mirror_of(settings, bench.name, spec_defaults(settings))}
+    async with Shared(partial(Store.open, settings.store), monotonic=time.monotonic) as shared:
+        chores = {chore.name: chore for chore in chores_of(settings, shared, mirrors)}
+        async with shared.held() as store:
+            kept = await chores["history"].work(), await store.run(run)
+            await store.begin_run(run="01OLD", sync="x", revision="", trigger="cli", started="2020-01-01T00:00:00Z")
+            old = {"id": "01OLD", "sync": "x", "started": "2020-01-01T00:00:00Z", "finished": "2020-01-01T00:00:01Z"}
+            await store.finish_run(replace(await bench.sync(), **old))
+            gone = await chores["history"].work(), await store.run("01OLD-")
+        tidied = await chores[f"mirror of {bench.name}"].work()
+
+    assert kept[0] == ""
+    assert kept[1] is not None
+    assert gone[0].startswith("1 runs from before ")
+    assert gone[1] is None
+    assert tidied == ""
+    assert {chore.every for chore in chores.values()} == {86_400}
+    assert (await bench.plan()).plan.empty
 
 
 async def test_an_address_that_is_taken_ends_it_with_3(bench: Workbench, daemon):
