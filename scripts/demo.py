@@ -31,7 +31,9 @@ GIT = {
     "GIT_CONFIG_NOSYSTEM": "1",
     "GIT_CONFIG_GLOBAL": os.devnull,
 }
-BOLD, DIM, PLAIN = ("\x1b[1m", "\x1b[2m", "\x1b[0m") if sys.stdout.isatty() and "NO_COLOR" not in os.environ else ("", "", "")
+BOLD, DIM, PLAIN = (
+    ("\x1b[1m", "\x1b[2m", "\x1b[0m") if sys.stdout.isatty() and "NO_COLOR" not in os.environ else ("", "", "")
+)
 
 
 def title(text: str) -> None:
@@ -49,7 +51,9 @@ class Demo:
 
     def git(self, *arguments: str) -> None:
         """Run git on the spec repository."""
-        subprocess.run(["git", "-C", str(self.specs), *arguments], env={**os.environ, **GIT}, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            ["git", "-C", str(self.specs), *arguments], env={**os.environ, **GIT}, check=True, stdout=subprocess.DEVNULL
+        )
 
     def gitsync(self, *arguments: str, fine: tuple[int, ...] = (0,)) -> int:
         """Run a command as a person would type it, and show it."""
@@ -57,7 +61,10 @@ class Demo:
         env = {**os.environ, "GITSYNC_CONFIG": str(self.config), "GITSYNC_LOG__LEVEL": "warning"}
         code = subprocess.run([*GITSYNC, *arguments], env=env, cwd=ROOT, check=False).returncode
         if code not in fine:
-            print(f"demo: `gitsync {' '.join(arguments)}` ended with exit code {code}, which it should not", file=sys.stderr)
+            print(
+                f"demo: `gitsync {' '.join(arguments)}` ended with exit code {code}, which it should not",
+                file=sys.stderr,
+            )
             raise SystemExit(1)
         return code
 
@@ -68,7 +75,11 @@ class Demo:
         self.git("add", "-A")
         self.git("commit", "-q", "-m", "Our services, as specs")
         text = (ROOT / "config" / "demo.yaml").read_text()
-        text = text.replace("SPECS", self.specs.as_uri()).replace("STATE", str(self.folder / "state")).replace("CONSUL", self.consul.url)
+        text = (
+            text.replace("SPECS", self.specs.as_uri())
+            .replace("STATE", str(self.folder / "state"))
+            .replace("CONSUL", self.consul.url)
+        )
         self.config.write_text(text)
 
     def show(self) -> None:
@@ -98,7 +109,9 @@ def main() -> int:
         demo = Demo(Path(name), consul)
         demo.begin()
         version = ".".join(map(str, consul.version))
-        title(f"Consul {version} runs on {consul.url}; a Git repository holds {len(list((demo.specs / 'services').glob('*.yaml')))} specs")
+        title(
+            f"Consul {version} runs on {consul.url}; a Git repository holds {len(list((demo.specs / 'services').glob('*.yaml')))} specs"
+        )
         demo.gitsync("validate", str(demo.specs / "services"), fine=(0, 3))
         title("The first sync: everything is new")
         demo.gitsync("sync", fine=(0, 3, 4))

@@ -56,7 +56,7 @@ def approve(
             hold = await errands.approve(room.world, room.sync.owner, holds, digest, empty=empty, by=myself())
             name = room.sync.name
             body = {"digest": hold.digest, "services": [key.path for key, _ in hold.services], "empty": hold.empty}
-            await told(house.store, name, "approved", body, screen)
+            await told(house, name, "approved", body, screen)
             screen.line(f"approved for {name}: {number(len(hold.services), 'service')} may be deleted")
             screen.columns([(("-", "gone"), str(key)) for key, _ in hold.services], indent=2)
             document = {"approved": hold.digest, "sync": name, "services": [key.path for key, _ in hold.services]}

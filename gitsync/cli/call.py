@@ -20,7 +20,7 @@ from gitsync.log import configure, hide
 from gitsync.model.errors import GitsyncError
 from gitsync.settings import Settings, load_settings
 from gitsync.settings import warnings as settings_warnings
-from gitsync.store import Store
+from gitsync.wire import House
 
 FINE, BUG, CHANGES, REFUSED, CONFLICT, USAGE = 0, 1, 2, 3, 4, 64
 INTERRUPTED, TERMINATED, NO_READER = 128 + signal.SIGINT, 128 + signal.SIGTERM, 128 + signal.SIGPIPE
@@ -106,9 +106,9 @@ def myself() -> str:
     return f"{user}@{socket.gethostname()}"
 
 
-async def told(store: Store, sync: str, event: str, body: Mapping[str, Any], screen: Screen) -> None:
+async def told(house: House, sync: str, event: str, body: Mapping[str, Any], screen: Screen) -> None:
     """Write into the history that a person decided something. A history that cannot be written stops nobody."""
     try:
-        await store.append_outbox(sync, event, {**body, "by": myself()})
+        await house.store.append_outbox(sync, event, {**body, "by": myself()})
     except GitsyncError as error:
         screen.warn(f"this is not in the history: {error}")

@@ -45,7 +45,7 @@ def release(
             key = service_key(name, house.defaults)
             room = house.room(sync) if sync else await _owning(house, key)
             components = await errands.release(room.world, room.sync.owner, key)
-            await told(house.store, room.sync.name, "released", {"service": key.path}, screen)
+            await told(house, room.sync.name, "released", {"service": key.path}, screen)
         screen.line(f"{key} is released by {room.sync.owner}")
         screen.columns([("no longer marked as ours", str(component)) for component in components], indent=2)
         screen.document(

@@ -31,7 +31,7 @@ def resume(syncs: Syncs = None, config: Config = None, as_json: Json = False, de
                 was = await errands.resume(room.world, room.sync.owner)
                 screen.line(f"{name} goes on: {_was(was)}" if was else f"{name} was not suspended")
                 if was:
-                    await told(house.store, name, "resumed", {"reason": was.reason, "pinned": was.pinned}, screen)
+                    await told(house, name, "resumed", {"reason": was.reason, "pinned": was.pinned}, screen)
                     entry = {"sync": name, "reason": was.reason, "until": was.until or None, "by": was.by}
                     resumed.append({**entry, "pinned": was.pinned or None})
         screen.document({"resumed": resumed})

@@ -57,7 +57,7 @@ def suspend(
                 room = house.room(name)
                 await errands.suspend(room.world, room.sync.owner, suspension)
                 body = {"reason": suspension.reason, "until": end}
-                await told(house.store, name, "suspended", body, screen)
+                await told(house, name, "suspended", body, screen)
                 screen.line(f"{name} is suspended ", f"until {end}" if end else "until `gitsync resume`")
         screen.document({"suspended": names, "reason": suspension.reason, "until": end or None, "by": suspension.by})
         return FINE

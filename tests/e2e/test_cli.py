@@ -366,3 +366,20 @@ def test_what_a_person_decided_is_in_the_history(gitsync: Terminal, bench: Workb
     assert told["released"]["service"] == "default/default/pay"
     assert "@" in told["released"]["by"]
     assert "resumed" in told
+
+
+def test_a_history_that_cannot_be_written_stops_nobody(gitsync: Terminal, bench: Workbench, consul: ConsulServer):
+    (gitsync.folder / "full").write_text("")
+    gitsync.configure()
+    settings = {**json.loads(gitsync.config.read_text()), "store": "sqlite:///full/gitsync.db"}
+    gitsync.config.write_text(json.dumps(settings))
+    bench.commit(pay=external("pay"))
+
+    assert gitsync("sync").code == 0
+    suspended = gitsync("suspend", "--reason", "freeze")
+    assert suspended.code == 0
+    assert "not in the history" in suspended.err
+    assert gitsync("resume").code == 0
+    assert gitsync("status").code == 0
+    assert gitsync("show", "pay").code == 0
+    assert gitsync("runs").code == 6

@@ -326,10 +326,10 @@ async def test_once_a_day_old_history_is_forgotten_and_the_mirrors_are_tidied(be
         chores = {chore.name: chore for chore in chores_of(settings, shared, mirrors)}
         async with shared.held() as store:
             kept = await chores["history"].work(), await store.run(run)
-            await store.begin_run(run="01OLD", sync="x", revision="", trigger="cli", started="2020-01-01T00:00:00Z")
-            old = {"id": "01OLD", "sync": "x", "started": "2020-01-01T00:00:00Z", "finished": "2020-01-01T00:00:01Z"}
+            await store.begin_run(run="01OLDRUN", sync="x", revision="", trigger="cli", started="2020-01-01T00:00:00Z")
+            old = {"id": "01OLDRUN", "sync": "x", "started": "2020-01-01T00:00:00Z", "finished": "2020-01-01T00:00:01Z"}
             await store.finish_run(replace(await bench.sync(), **old))
-            gone = await chores["history"].work(), await store.run("01OLD-")
+            gone = await chores["history"].work(), await store.run("01OLDRUN")
         tidied = await chores[f"mirror of {bench.name}"].work()
 
     assert kept[0] == ""

@@ -18,10 +18,13 @@ from typing import Any
 import pytest
 import structlog
 import typer
+import yaml
 from rich.console import Console
 
 from gitsync.cli.app import app, main
 from gitsync.cli.call import carry_out, together
+from gitsync.cli.draft import Answers, Seen, written
+from gitsync.cli.example import EXAMPLE_SPEC
 from gitsync.cli.redact import without
 from gitsync.cli.screen import Screen, as_json, visible
 from gitsync.model.errors import Conflict, Unavailable
@@ -339,6 +342,26 @@ def test_validate_of_good_specs_is_0(gitsync, specs: Path):
 
     assert ended.code == 0
     assert "1 file, 1 service: 0 errors" in ended.out
+
+
+def test_the_example_that_init_writes_is_a_good_spec(gitsync, specs: Path, monkeypatch):
+    monkeypatch.setenv("TGW_SERVICE_NAME", "tgw")
+    (specs / "pay.yaml").write_text(EXAMPLE_SPEC)
+
+    ended = gitsync("validate", specs, "--json")
+
+    assert ended.code == 0
+    assert [each["code"] for each in ended.json["findings"]] == []
+
+
+def test_what_consul_is_called_cannot_write_into_the_configuration(tmp_path: Path):
+    answers = Answers("file:///r", "main", "", "http://127.0.0.1:8500", "test", "specs", "./state", {})
+    evil = "x\nsyncs: {}\n#"
+
+    for gateways in ([evil], [evil, "tgw"]):
+        file = tmp_path / "gitsync.yaml"
+        file.write_text(written(answers, Seen(version="1.21.4", datacenter=evil, gateways=gateways)))
+        assert list(yaml.safe_load(file.read_text())["syncs"]) == ["specs"]
 
 
 def test_validate_says_file_line_and_column(gitsync, specs: Path):
