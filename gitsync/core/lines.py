@@ -233,13 +233,16 @@ def report_counts(report: RunReport) -> dict[str, int]:
 
 def summary(report: RunReport) -> str:
     """One line, such as `12 applied, 1 pruned, 2 refused`."""
-    counts = report_counts(report)
-    done = counted(counts, DONE)
-    if not done:
-        done = f"{counts['unchanged']} unchanged" if counts.get("unchanged") else "nothing to do"
+    done = _done(report)
     if report.error and report.outcome == "failed" and not report.counts:
         return f"failed: {safe(report.error, 200)}"
     return f"{done}; {safe(report.error, 200)}" if report.error else done
+
+
+def _done(report: RunReport) -> str:
+    counts = report_counts(report)
+    unchanged = f"{counts['unchanged']} unchanged" if counts.get("unchanged") else "nothing to do"
+    return counted(counts, DONE) or ("nothing was done" if report.error and not report.counts else unchanged)
 
 
 def report_lines(report: RunReport, *, redact: frozenset[str] = NOTHING, full: bool = False) -> list[Line]:
@@ -249,7 +252,7 @@ def report_lines(report: RunReport, *, redact: frozenset[str] = NOTHING, full: b
     """
     at = f" at {safe(report.revision[:12])}" if report.revision else ""
     run = f"Run {safe(report.id)} of" if report.id else "A look at"
-    head = f"{run} {safe(report.sync)}{at}: {report.outcome}, {summary(report)}"
+    head = f"{run} {safe(report.sync)}{at}: {report.outcome}, {_done(report)}"
     lines = [Line(LineKind.HEAD, 0, head), *_finding_lines(report.findings, 0)]
     for service in report.services:
         if service.outcome is Outcome.UNCHANGED and not service.diffs and not full:

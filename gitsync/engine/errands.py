@@ -143,7 +143,10 @@ async def _unmark_node(world: World, owner: Owner, key: ComponentKey, lease: Lea
     node = await world.consul.read_node(key.datacenter, key.node)
     if node is None or not owns(node.meta, str(owner)):
         return False
-    body = {**node_body(node, key.service.name), "NodeMeta": {**node.meta, OWNER_MARK: f"{RELEASED_PREFIX}{owner}"}}
+    mark = {OWNER_MARK: f"{RELEASED_PREFIX}{owner}"}
+    body = node_body(node, key.service.name) | {"NodeMeta": {**node.meta, **mark}}
+    if service := body.get("Service"):
+        body["Service"] = {**service, "Meta": {**(service.get("Meta") or {}), **mark}}
     fence = (kv.lock(key.service), lease.id) if key.datacenter == world.features.datacenter else None
     await world.consul.register(body, node, fence=fence)
     return True

@@ -53,7 +53,7 @@ async def look(
     applied = records.applied.revision if records.applied else ""
     features = world.features
     files, found, ledgers = await asyncio.gather(
-        world.specs.load(revision, applied),
+        world.specs.load(revision, applied if records.lineage == sync.lineage else ""),
         observe_entries(world.consul, world.clock, intentions=features.has(Feature.INTENTIONS_ENTRY)),
         read_ledgers(world.consul, world.clock),
     )

@@ -117,7 +117,7 @@ class Specs(Protocol):
     async def load(self, revision: Revision, applied: str) -> tuple[ParsedFile, ...]:
         """Every spec file at *revision*.
 
-        Raises Rejected if the path is not there, unless it was at the *applied* revision ("" for none): then it was deleted.
+        Raises Rejected if the path is not there, unless a revision with this path was *applied* before ("" for none).
         """
 
     async def history(self, applied: str, candidate: str) -> History: ...

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from gitsync.model.desired import ParsedFile
-from gitsync.model.errors import Invalid, Rejected
+from gitsync.model.errors import Rejected
 from gitsync.model.finding import Finding, Place, Severity
 from gitsync.model.revision import NO_REVISION, History, Refusal, Revision, Tree, TreeFile, pointer_reason
 from gitsync.repository.directory import read_directory
@@ -50,11 +50,15 @@ class MirrorSpecs:
     async def load(self, revision: Revision, applied: str) -> tuple[ParsedFile, ...]:
         """Every spec file at *revision*, by path.
 
-        Raises Rejected if the path is not there, unless it was at the *applied* revision ("" for none): then it was deleted.
+        Raises Rejected if the path is not there, unless a revision with this path was *applied* before ("" for none): then it
+        was deleted, which is a commit without specs, since Git keeps no empty directories.
         """
         tree = await self.mirror.tree(revision.sha)
-        if not tree.path_exists:
-            await self._must_have_been(revision, applied)
+        if not tree.path_exists and not applied:
+            raise Rejected(
+                f"{self.mirror.address.text} has no {self.mirror.path} at {revision.sha}, nor had it before. Correct git.path, or push "
+                "the folder."
+            )
         known = {key: self._cache[key] for file in tree.files if (key := (file.path, file.oid)) in self._cache}
         for portion in portions(file for file in tree.files if (file.path, file.oid) not in known):
             contents = await self.mirror.read(file.oid for file in portion)
@@ -70,17 +74,6 @@ class MirrorSpecs:
         ]
         self.passed_over = _by_path([*tree.passed_over, *pointers])
         return _with_refused(files, tree)
-
-    async def _must_have_been(self, revision: Revision, applied: str) -> None:
-        path = self.mirror.path
-        where = f"{self.mirror.address.text} has no {path} at {revision.sha}"
-        if applied:
-            try:
-                if (await self.mirror.tree(applied)).path_exists:
-                    return
-            except Rejected as error:
-                raise Rejected(f"{where}, and whether it ever had cannot be read: {error} Correct git.path.") from error
-        raise Rejected(f"{where}, nor had it before. Correct git.path, or push the folder.")
 
     def _parse_all(self, files: Sequence[TreeFile], contents: Sequence[bytes]) -> list[ParsedFile]:
         return [parse_one(self._parse, file.path, content) for file, content in zip(files, contents, strict=True)]
@@ -98,11 +91,9 @@ class DirectorySpecs:
         """No revision: the folder as it is."""
         return NO_REVISION
 
-    async def resolve(self, revision: str) -> Revision:
-        """Raises Invalid: a folder has no revisions."""
-        raise Invalid(
-            f"{self.path} is a folder, and has no revision {revision[:64]!r}. Leave out --rev, or name a sync."
-        )
+    async def resolve(self, revision: str) -> Revision:  # noqa: ARG002 -- as the Protocol names it
+        """No revision: a folder is what it is now, also for a sync that is held at some commit."""
+        return NO_REVISION
 
     async def history(self, applied: str, candidate: str) -> History:  # noqa: ARG002 -- as the Protocol names them
         """A folder is always ahead of what was applied."""

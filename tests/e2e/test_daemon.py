@@ -181,7 +181,7 @@ async def test_a_commit_is_seen_at_the_next_interval(bench: Workbench, daemon):
     assert (await running.logged(action="run", revision=bench.git("rev-parse", "HEAD")))["trigger"] == "schedule"
 
 
-async def test_it_starts_without_consul_says_so_and_goes_on_when_consul_is_there(consul_binary, tmp_path, daemon):
+async def test_it_starts_without_consul_says_so_and_goes_on_whenever_consul_is_back(consul_binary, tmp_path, daemon):
     with ConsulServer(consul_binary) as away:
         bench = Workbench(away, tmp_path / "away")
         bench.commit(pay=external("pay"))
@@ -195,6 +195,12 @@ async def test_it_starts_without_consul_says_so_and_goes_on_when_consul_is_there
             running.signal(signal.SIGHUP)
             await running.has("pay")
             await running.readiness(200)
+
+            away.restart()  # empty, and for all the daemon knows another version
+            bench.commit(shop=external("shop", "192.0.2.11"))
+            running.signal(signal.SIGHUP)
+            await running.has("shop")
+            assert away.entry("service-defaults", "pay")
             running.signal(signal.SIGTERM)
 
             assert await running.ended() == 0

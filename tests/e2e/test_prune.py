@@ -130,3 +130,22 @@ async def test_a_renamed_file_that_no_longer_parses_deletes_nothing(bench: Workb
 
     assert report.holds
     assert consul.entry("service-defaults", "s0")
+
+
+async def test_the_last_spec_goes_once_its_hold_is_approved_although_its_folder_is_gone(
+    bench: Workbench, consul: ConsulServer
+) -> None:
+    bench.commit(pay=external("pay"))
+    await bench.sync()
+    bench.remove("services/pay.yaml")
+    bench.commit()
+    report = await bench.sync()
+    async with bench.house() as house:
+        room = house.room(bench.name)
+        await approve(room.world, room.sync.owner, report.holds, report.holds[0].digest, empty=True, by="ada")
+
+    report = await bench.sync()
+
+    assert exit_code(report) == 0, report
+    assert consul.entry("service-defaults", "pay") is None
+    assert (await bench.plan()).plan.empty
