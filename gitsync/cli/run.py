@@ -19,8 +19,8 @@ log = structlog.get_logger()
 def run(config: Config = None, debug: Debug = False) -> None:
     """Run every sync, again and again, until told to stop.
 
-    A run begins at every interval, and ends what it writes before the process leaves (SIGTERM, Ctrl-C). /healthz and
-    /readyz answer at web.listen. Log lines go to standard error.
+    A run begins at every interval. At SIGTERM or Ctrl-C a run that is going on gets four seconds to end, then it stops in
+    order; SIGHUP means look now. /healthz and /readyz answer at web.listen. Log lines go to standard error.
 
     Example:
 

@@ -44,6 +44,14 @@ async def detect(client: Client, *, version: str | None, primary_datacenter: str
     except (KeyError, TypeError) as error:
         raise Unavailable(f"agent: the answer is {said.text[:80]!r}. Check the address of Consul.") from error
     servers = _servers(members)
+    if (
+        not servers
+        and not config.get("Server")
+        and str(((itself.get("Stats") or {}).get("consul") or {}).get("known_servers")) == "0"
+    ):
+        raise Unavailable(
+            "agent: it knows no server yet. It has just started, or has lost its cluster; this is tried again."
+        )
     if not servers and not config.get("Server") and version is None:
         raise Invalid(
             "Consul does not show gitsync its servers, so their version is not known. Give the token node read "
