@@ -82,6 +82,13 @@ class ServerProcess:
     def pause(self) -> None:
         """Freeze it: it keeps its connections and answers nothing."""
         self._server.send_signal(signal.SIGSTOP)
+        wait_for(self._stands_still, f"process {self.pid} standing still")  # a thread on another core takes a moment
+
+    def _stands_still(self) -> bool:
+        states = [
+            file.read_text().rpartition(")")[2].split()[0] for file in Path(f"/proc/{self.pid}/task").glob("*/stat")
+        ]
+        return bool(states) and set(states) <= {"T", "t"}
 
     def resume(self) -> None:
         """Let a frozen one go on."""
