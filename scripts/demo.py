@@ -112,7 +112,7 @@ def main() -> int:
         title(
             f"Consul {version} runs on {consul.url}; a Git repository holds {len(list((demo.specs / 'services').glob('*.yaml')))} specs"
         )
-        demo.gitsync("validate", str(demo.specs / "services"), fine=(0, 3))
+        demo.gitsync("validate", str(demo.specs / "services"), "--consul-version", version, fine=(0, 3))
         title("The first sync: everything is new")
         demo.gitsync("sync", fine=(0, 3, 4))
         title("What Consul holds now")
