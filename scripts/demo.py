@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -59,7 +60,12 @@ class Demo:
         """Run a command as a person would type it, and show it."""
         print(f"{DIM}$ gitsync {' '.join(arguments)}{PLAIN}", flush=True)
         env = {**os.environ, "GITSYNC_CONFIG": str(self.config), "GITSYNC_LOG__LEVEL": "warning"}
-        code = subprocess.run([*GITSYNC, *arguments], env=env, cwd=ROOT, check=False).returncode
+        with subprocess.Popen([*GITSYNC, *arguments], env=env, cwd=ROOT) as process:
+            try:
+                code = process.wait()
+            except BaseException:
+                process.terminate()  # it ends its own children, so that nothing writes into our folder any more
+                raise
         if code not in fine:
             print(
                 f"demo: `gitsync {' '.join(arguments)}` ended with exit code {code}, which it should not",
@@ -96,6 +102,20 @@ class Demo:
             entries = " ".join(kind.removeprefix("service-") for kind in kinds if name in held[kind])
             nodes = [node["Node"] for node in self.consul.get(f"/v1/catalog/service/{name}") or ()]
             print(f"{name:<28}{entries:<46}{', '.join(sorted(rows.get(name, ()))) or '-':<14}{', '.join(nodes) or '-'}")
+
+
+class Told(BaseException):
+    """Somebody wants this to end: by Ctrl-C, SIGTERM, or by closing the terminal."""
+
+
+def obey(number: int, _frame: object) -> None:
+    """End in order, once: what a second signal would interrupt is the tidying up."""
+    for each in SIGNALS:
+        signal.signal(each, signal.SIG_IGN)
+    raise Told(number)
+
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def main() -> int:
@@ -165,8 +185,11 @@ def _name(path: Path) -> str:
 
 
 if __name__ == "__main__":
+    for wanted in SIGNALS:
+        if signal.getsignal(wanted) is not signal.SIG_IGN:
+            signal.signal(wanted, obey)
     try:
         sys.exit(main())
-    except KeyboardInterrupt:
+    except Told as told:
         print("\ndemo: stopped, and everything it started with it", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(128 + told.args[0])

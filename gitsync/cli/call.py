@@ -23,15 +23,16 @@ from gitsync.settings import warnings as settings_warnings
 from gitsync.wire import House
 
 FINE, BUG, CHANGES, REFUSED, CONFLICT, USAGE = 0, 1, 2, 3, 4, 64
-INTERRUPTED, TERMINATED, NO_READER = 128 + signal.SIGINT, 128 + signal.SIGTERM, 128 + signal.SIGPIPE
+INTERRUPTED, NO_READER = 128 + signal.SIGINT, 128 + signal.SIGPIPE
 
 
 def carry_out(work: Callable[[Screen], Awaitable[int]], *, as_json: bool = False, debug: bool = False) -> NoReturn:
     """Do *work*, and leave with the exit code that it returns or that its error has."""
     screen = Screen(as_json=as_json)
     sink = configure(sys.stderr, level="debug" if debug else "warning")
+    told: list[signal.Signals] = []
     try:
-        code = asyncio.run(_until_told(work(screen)))
+        code = asyncio.run(_until_told(work(screen), told))
         sys.stdout.flush()
     except (typer.TyperException, typer.Abort):
         raise
@@ -42,9 +43,9 @@ def carry_out(work: Callable[[Screen], Awaitable[int]], *, as_json: bool = False
         if not screen.written:
             screen.document({"error": error_as_json(error)})
         code = error.exit_code
-    except (KeyboardInterrupt, asyncio.CancelledError) as ended:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         screen.note("stopped; what was written is recorded, and the next run goes on from there")
-        code = INTERRUPTED if isinstance(ended, KeyboardInterrupt) else TERMINATED
+        code = 128 + told[0] if told else INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered goes nowhere
         code = NO_READER
@@ -68,16 +69,27 @@ def bug(screen: Screen, error: Exception, *, debug: bool) -> int:
     return BUG
 
 
-async def _until_told(work: Awaitable[int]) -> int:
-    """*work*, cancelled in order by SIGTERM as asyncio.run does it for Ctrl-C."""
+async def _until_told(work: Awaitable[int], told: list[signal.Signals]) -> int:
+    """*work*, cancelled in order by SIGTERM, and by SIGHUP from a terminal that closes, as asyncio.run does it for Ctrl-C.
+
+    told: learns which it was. Whoever starts us with SIGHUP ignored, as nohup does, wants it so.
+    """
     task = asyncio.current_task()
     assert task is not None
     loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, task.cancel)
+
+    def tell(number: signal.Signals) -> None:
+        told.append(number)
+        task.cancel()
+
+    obeyed = [each for each in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(each) is not signal.SIG_IGN]
+    for number in obeyed:
+        loop.add_signal_handler(number, tell, number)
     try:
         return await work
     finally:
-        loop.remove_signal_handler(signal.SIGTERM)
+        for number in obeyed:
+            loop.remove_signal_handler(number)
 
 
 def together(codes: Iterable[int]) -> int:

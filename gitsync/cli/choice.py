@@ -33,9 +33,10 @@ def the_one(name: str | None, known: Iterable[str], why: str) -> str:
 
 def service_key(text: str, defaults: SpecDefaults) -> ServiceKey:
     """A service as a person names it: `name`, or `partition/namespace/name`. Raises a usage error."""
-    if "/" not in text:
+    parts = text.split("/")
+    # What Consul itself would take is wider than what a spec may be called, and `show` shows that too.
+    if len(parts) not in (1, 3) or not all(part and part.isprintable() and part == part.strip() for part in parts):
+        raise typer.BadParameter(f"{text!r} is no service. Write its name, or partition/namespace/name.")
+    if len(parts) == 1:
         return ServiceKey(text, defaults.namespace, defaults.partition)
-    try:
-        return ServiceKey.from_path(text)
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is no service. Write its name, or partition/namespace/name.") from None
+    return ServiceKey.from_path(text)

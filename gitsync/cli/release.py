@@ -59,7 +59,7 @@ def release(
 async def _owning(house: House, key: ServiceKey) -> Room:
     """The room of the sync that owns *key*. Raises Invalid if none of this configuration does."""
     first = next(iter(house.rooms.values()))
-    ledger = (await read_ledgers(first.world.consul, first.world.clock)).get(key)
+    ledger = (await read_ledgers(first.world.consul, first.world.clock)).read.get(key)
     if ledger is None:
         raise Invalid(f"gitsync has no record of a service {key}. `gitsync status` lists what it has.")
     room = house.rooms.get(Owner.parse(ledger.owner).sync)

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 import typer
 
-from gitsync import wire
 from gitsync.cli.call import FINE, carry_out, settings_of
 from gitsync.cli.choice import chosen
 from gitsync.cli.options import Config, Debug, Json
@@ -16,6 +15,7 @@ from gitsync.cli.screen import Screen, short
 from gitsync.core.shown import diff_json, shown_value
 from gitsync.model.errors import Invalid
 from gitsync.model.plan import FieldDiff
+from gitsync.store import Store
 
 Row = Mapping[str, Any]
 TONES = {"applied": "good", "failed": "bad", "partial": "bad", "held": "wait"}
@@ -53,13 +53,13 @@ def runs(
     async def work(screen: Screen) -> int:
         settings = settings_of(config, screen.warn)
         chosen([sync] if sync else None, settings.syncs)
-        async with wire.opened(settings, said=screen.warn) as house:
+        async with Store.open(settings.store) as store:  # and nothing else: what happened can be read while Consul is away
             if not one:
-                rows = await house.store.runs(sync, limit)
+                rows = await store.runs(sync, limit)
                 screen.document({"runs": [dict(row) for row in rows]})
                 _list(screen, rows)
                 return FINE
-            found = await house.store.run(one)
+            found = await store.run(one)
         if found is None:
             raise Invalid(f"there is no run {one!r} in the history. `gitsync runs` lists them.")
         run, services = found

@@ -17,7 +17,8 @@ def accept(
     """What *revision* wants.
 
     Two documents for one service: the file that the ledger records as its origin keeps it, the others are in error; where no
-    file is recorded, or one file names it twice, the service is refused and keeps what it has.
+    file is recorded, or one file names it twice, the service is refused and keeps what it has. A recorded file of which not
+    everything can be read may still hold the service, so that no other takes it meanwhile.
     """
     claims: dict[ServiceKey, list[ParsedSpec]] = defaultdict(list)
     broken: dict[ServiceKey, list[ParsedFile]] = defaultdict(list)
@@ -44,7 +45,10 @@ def accept(
         ledger = mine.get(key)
         if claims[key]:
             broken[key] = [file for file in broken[key] if not _only_its_name(file, key)]
-        chosen, trouble = _choose(key, claims[key], broken[key], ledger.origin.path if ledger else "")
+        recorded = ledger.origin.path if ledger else ""
+        chosen, trouble = _choose(key, claims[key], broken[key], recorded)
+        if chosen and recorded in unreadable and chosen.place.path != recorded:
+            trouble, chosen = (*trouble, _still_recorded(key, chosen.place, recorded)), None
         if chosen and not enterprise and (key.namespace, key.partition) != (DEFAULT, DEFAULT):
             trouble, chosen = (*trouble, _needs_enterprise(key, chosen.place)), None
         findings += trouble
@@ -102,6 +106,19 @@ def _duplicate(key: ServiceKey, place: Place, other: Place, *, kept: bool) -> Fi
         "Keep one of the two documents, or give one another name.",
         service=key,
         place=place,
+        spec_path="name",
+    )
+
+
+def _still_recorded(key: ServiceKey, place: Place, recorded: str) -> Finding:
+    return Finding(
+        "file-unreadable",
+        Severity.ERROR,
+        f"{key} is recorded in {recorded}, which cannot be read and may still define it, so it is not taken from here and keeps what "
+        "it has.",
+        f"Mend {recorded}, or remove it.",
+        service=key,
+        place=place.at("name"),
         spec_path="name",
     )
 

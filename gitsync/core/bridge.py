@@ -14,7 +14,7 @@ from gitsync.core.codes import note
 from gitsync.core.diff import field_diffs
 from gitsync.core.outlook import EntryKey, Outlook
 from gitsync.core.sequence import order_resolvers, order_splitters
-from gitsync.core.sight import permissions, protocol, references, subsets_named
+from gitsync.core.sight import permissions, protocol, references, references_here, subsets_named
 from gitsync.core.steps import Bridges, plain, step
 from gitsync.model.component import Body, Entry
 from gitsync.model.finding import Finding
@@ -23,6 +23,7 @@ from gitsync.model.plan import Action, Change, Phase
 
 HTTP_LIKE = frozenset({"http", "http2", "grpc"})
 ROUTES = frozenset({Kind.ROUTER, Kind.SPLITTER})
+PATHS = {Kind.ROUTER: "connect.router", Kind.SPLITTER: "connect.splitter", Kind.RESOLVER: "connect.resolver"}
 WRITES = {Kind.ROUTER: Phase.ROUTERS, Kind.SPLITTER: Phase.SPLITTERS, Kind.RESOLVER: Phase.RESOLVERS}
 
 
@@ -100,19 +101,31 @@ def _leads(outlook: Outlook, kind: Kind, name: str, change: Change, result: Brid
     body, service = change.after or {}, change.key.service
     others = references(kind, body)
     absent = [each for each in sorted(others) if _not_written(outlook, each)]
+    missing = sorted(_missing(outlook, kind, name, body)) if others else []
     lacking = [
         f"{each}:{subset}" for each, subset in sorted(subsets_named(kind, body)) if not _has(outlook, each, subset)
     ]
     if absent:
-        code, path = "protocol-blocked", "connect"
-        message = f"{kind}/{name} leads to {_words(absent)}, of which nothing is written now: Consul would refuse it."
-        hint = f"Mend {_words(absent)}, and this service follows by itself."
-    elif lacking:
-        code, path = "subset-still-used", "connect"
+        code, path = "reference-missing", PATHS[kind]
         message = (
-            f"{kind}/{name} sends traffic to {_words(lacking)}, a subset that is not there: Consul would refuse it."
+            f"Nothing is written, because {kind}/{name} leads to {_words(absent)}, of which nothing is written now: Consul would "
+            "refuse it."
         )
-        hint = "Name a subset that the other service has, or give it this one."
+        hint = f"Mend {_words(absent)}, and this service follows by itself."
+    elif missing:
+        code, path = "reference-missing", PATHS[kind]
+        message = (
+            f"Nothing is written, because {kind}/{name} leads to {_words(missing)}, which is neither in Git nor in Consul: "
+            "clients that are sent there would get 503."
+        )
+        hint = f"Add a spec for {_words(missing)}, in this commit or a later one, and this service follows by itself."
+    elif lacking:
+        code, path = "reference-missing", PATHS[kind]
+        message = (
+            f"Nothing is written, because {kind}/{name} sends traffic to {_words(lacking)}, a subset that is not there: Consul "
+            "would refuse it."
+        )
+        hint = "Name a subset that the other service has, or give it this one, and this service follows by itself."
     elif others and not _consistent(outlook, kind, name, body):
         code, path = "protocol-blocked", "connect.mesh_policy.protocol"
         protocols = ", ".join(
@@ -125,12 +138,29 @@ def _leads(outlook: Outlook, kind: Kind, name: str, change: Change, result: Brid
     result.refusals.setdefault(service, note(code, message, hint=hint, service=service, spec_path=path))
 
 
+def _missing(outlook: Outlook, kind: Kind, name: str, body: Body) -> set[str]:
+    """What *body* newly leads to and nobody has. What Consul took once stays, and is only said (`missing_references`).
+
+    Consul refuses it, because a service that nobody describes speaks tcp, unless the proxy-defaults say otherwise; where the
+    service itself speaks tcp, Consul takes it.
+    """
+    if outlook.known_protocol(name) not in HTTP_LIKE:
+        return set()
+    entry = outlook.sight.entry(kind, name)
+    before = references(kind, entry.body) if entry else frozenset()
+    return {each for each in references_here(kind, body) - before if outlook.unheard_of(each)}
+
+
 def _not_written(outlook: Outlook, name: str) -> bool:
     """A service that is wanted or was, and will not be there. One that nobody planned may have the proxy-defaults' protocol."""
     return ServiceKey(name) in outlook.plans and outlook.body(Kind.DEFAULTS, name) is None
 
 
 def _has(outlook: Outlook, service: str, subset: str) -> bool:
+    if ServiceKey(service) in outlook.wanted and ServiceKey(service) not in outlook.plans:
+        return (
+            True  # this plan does not look at it, so that what was found of it may be older than what was written since
+        )
     resolver = outlook.body(Kind.RESOLVER, service) or {}
     return subset in (resolver.get("Subsets") or {}) or bool(resolver.get("Redirect"))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 
 from gitsync.core.codes import note
@@ -16,9 +16,13 @@ from gitsync.model.desired import Wanted
 from gitsync.model.finding import Finding
 from gitsync.model.key import ENTRY_KINDS, ComponentKey, Kind, ServiceKey
 from gitsync.model.plan import Action, Change, Phase, ServicePlan, Verdict
+from gitsync.model.spec import META_PAIRS
 
 EXCLUSIVE = frozenset({Kind.DEFAULTS, Kind.RESOLVER, Kind.ROUTER, Kind.SPLITTER})
-"""Kinds of which a service has one whether it wants it or not: a foreign one there is a conflict of the whole service."""
+"""Kinds of which a service has one whether it wants it or not: a foreign one there is a conflict of the whole service.
+
+Intentions are among them where the spec has `intentions`, also none: then it is what says who may call.
+"""
 
 WRITE_PHASE = {
     Kind.CATALOG: Phase.CATALOG,
@@ -94,6 +98,7 @@ def plan_service(
         sight,
         wishes=wishes,
         owner=owner,
+        exclusive=EXCLUSIVE | ({Kind.INTENTIONS} if wanted.spec.connect.intentions is not None else frozenset()),
         ledger=ledger,
         adoption=adoption,
     )
@@ -106,6 +111,11 @@ def plan_service(
         change, carried = _write(each, component, ours.get(each), own_ledger, wanted, taken=each in taken)
         if change:
             changes.append(change)
+        seen = ours.get(each)
+        if own_ledger is None and seen and each not in taken:
+            findings += _kept_labels(each, component, seen, wanted)
+        if each.kind in ENTRY_KINDS and change and len((change.after or {}).get("Meta") or ()) > META_PAIRS:
+            return ServicePlan(key, Verdict.REFUSED, findings=(_full(each, change, component, wanted),), ledger=ledger)
         if carried:
             findings.append(
                 note(
@@ -153,6 +163,7 @@ def _sort_out(
     *,
     wishes: Mapping[ComponentKey, Component],
     owner: str,
+    exclusive: frozenset[Kind],
     ledger: Ledger | None,
     adoption: Adoption,
 ) -> tuple[dict[ComponentKey, Observed], set[ComponentKey], list[tuple[ComponentKey, Claim]]]:
@@ -167,7 +178,7 @@ def _sort_out(
         claimed = claim(each, seen, ledger=ledger, owner=owner, sight=sight)
         if claimed.standing is Standing.OURS:
             ours[each] = seen
-        elif each in wishes or each.kind in EXCLUSIVE or _was_theirs(each, claimed, ledger, owner):
+        elif each in wishes or each.kind in exclusive or _was_theirs(each, claimed, ledger, owner):
             if adoption.allows(key, claimed):
                 ours[each] = seen
                 taken.add(each)
@@ -268,6 +279,35 @@ def _write(
         key, Action.UPDATE, WRITE_PHASE[key.kind], seen.body, body, seen.modify_index, diff, reason, take=taken
     )
     return change, carried
+
+
+def _kept_labels(key: ComponentKey, component: Component, seen: Observed, wanted: Wanted) -> Iterator[Finding]:
+    """With the ledger lost nothing says who wrote a label, so it stays; from the next run on it counts as somebody else's."""
+    if key.kind not in ENTRY_KINDS:
+        return
+    kept = sorted((seen.body.get("Meta") or {}).keys() - (component.body.get("Meta") or {}).keys())
+    if kept:
+        yield note(
+            "label-kept",
+            f"{key} keeps the Meta {', '.join(kept)}, which the spec does not have, because the ledger that says who wrote it is lost.",
+            hint="Nothing to do if it is wanted; else remove it by hand.",
+            service=key.service,
+            place=wanted.place,
+        )
+
+
+def _full(key: ComponentKey, change: Change, component: Component, wanted: Wanted) -> Finding:
+    """What others added leaves less room than the spec alone could know."""
+    total, ours = len((change.after or {})["Meta"]), len(component.body.get("Meta") or ())
+    return note(
+        "too-many-labels",
+        f"Nothing is written, because {key} would have {total} pairs of Meta, {ours} of gitsync's and {total - ours} that others "
+        f"added, and Consul takes {META_PAIRS}.",
+        hint=f"Remove {total - META_PAIRS} of them.",
+        service=key.service,
+        place=wanted.place.at("metadata"),
+        spec_path="metadata",
+    )
 
 
 def _was_theirs(key: ComponentKey, claimed: Claim, ledger: Ledger | None, owner: str) -> bool:

@@ -192,3 +192,28 @@ def _place(root: MapNode, location: Location, *, of_key: bool) -> tuple[int, int
         if isinstance(node, Scalar) and node.value is not None and location and not of_key:
             place = (node.line, node.column)
     return place
+
+
+def fields(root: MapNode) -> str:
+    """Where the parts of a valid spec stand, as `Place.fields` says it. *root* is its canonical form."""
+    return "\n".join(f"{path} {line} {column}" for path, line, column in _parts(root, "", root.line))
+
+
+def _parts(node: Node, path: str, line: int) -> Iterator[tuple[str, int, int]]:
+    """Every part whose line is not that of what surrounds it. Labels are one part, since nothing is ever said of a single one."""
+    parts: list[tuple[str, Node, Scalar | Node]] = []
+    if isinstance(node, MapNode) and path != "metadata":
+        parts = [(f"{path}.{key.text}" if path else key.text, inner, key) for key, inner in node.pairs]
+    elif isinstance(node, ListNode):
+        items = sorted(node.items, key=_source) if path == "connect.intentions" else node.items
+        parts = [(f"{path}[{at}]", inner, inner) for at, inner in enumerate(items)]
+    for inner_path, inner, begins in parts:
+        if begins.line != line:
+            yield inner_path, begins.line, begins.column
+        yield from _parts(inner, inner_path, begins.line)
+
+
+def _source(intention: Node) -> str:
+    """What the model sorts intentions by."""
+    source = intention.get("source") if isinstance(intention, MapNode) else None
+    return source.text if isinstance(source, Scalar) else ""

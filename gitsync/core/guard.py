@@ -52,7 +52,7 @@ def guard(
     if not waiting:
         return dict(plans), ()
 
-    reason = _reason(waiting, len(identities), owned, limits, emptied=emptied)
+    reason = _reason(len(identities), len(waiting), owned, limits, emptied=emptied)
     held = set(waiting) if reason else set()
     if not reason:
         held, reason = _uncertain(waiting, plans, sight, desired, ledgers_missing=ledgers_missing)
@@ -82,11 +82,11 @@ def set_digest(pairs: Iterable[tuple[ServiceKey, int]]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _reason(waiting: Mapping[ServiceKey, int], deletes: int, owned: int, limits: PruneLimits, *, emptied: bool) -> str:
-    count = len(waiting)
+def _reason(count: int, waiting: int, owned: int, limits: PruneLimits, *, emptied: bool) -> str:
+    """*count*: all deletes of the plan, those too that are approved: an approval makes no room for others beside it."""
     if emptied:
-        return f"the commit holds no spec at all, and {count} service{'s' if count > 1 else ''} would go"
-    if deletes >= owned:
+        return f"the commit holds no spec at all, and {waiting} service{'s' if waiting > 1 else ''} would go"
+    if count >= owned:
         return "nothing that the sync owned would be left"
     if count > limits.max_count:
         return f"{count} services would go, more than prune.max_count ({limits.max_count})"

@@ -10,7 +10,8 @@ from gitsync.core.diff import field_diffs
 from gitsync.core.order import levels
 from gitsync.core.outlook import Outlook
 from gitsync.model.component import Body
-from gitsync.model.finding import Finding
+from gitsync.model.finding import Finding, Severity
+from gitsync.model.grammar import normal_host
 from gitsync.model.key import Kind, ServiceKey
 from gitsync.model.plan import Action, Change, Phase, Verdict
 
@@ -18,10 +19,14 @@ Host = tuple[str, int]
 
 
 def hosts_of(body: Body | None) -> frozenset[Host]:
-    """The (lower-cased host, port) pairs of a service-defaults' Destination."""
+    """The (host in its one spelling, port) pairs of a service-defaults' Destination."""
     destination = (body or {}).get("Destination") or {}
     port = int(destination.get("Port") or 0)
-    return frozenset((str(address).lower(), port) for address in destination.get("Addresses") or ())
+    return frozenset((_spelled(str(address)), port) for address in destination.get("Addresses") or ())
+
+
+def _spelled(address: str) -> str:
+    return normal_host(address) if ":" in address else address.lower()  # only IPv6 has several spellings
 
 
 @dataclass(slots=True)
@@ -56,6 +61,10 @@ def hand_over(outlook: Outlook) -> Handover:
                 )
             elif now[host]:
                 waits[name] |= now[host]
+        for name in claimants & now[host] if len(claimants & now[host]) > 1 else ():
+            plan = outlook.plans.get(ServiceKey(name))
+            if plan and (plan.written or plan.verdict is Verdict.UNCHANGED):
+                result.findings[plan.key].append(_twins(plan.key, host, sorted(claimants - {name})))
     _order(outlook, waits, result)
     return result
 
@@ -99,6 +108,18 @@ def _drop_first(outlook: Outlook, name: str, result: Handover) -> None:
         "first drops its Destination, because another service takes the host over",
         bridge=True,
         interrupts=change.action is not Action.DELETE,
+    )
+
+
+def _twins(key: ServiceKey, host: Host, others: list[str]) -> Finding:
+    """Both stand already, as where somebody else's came later. Ours is not taken away for it, and not called fine either."""
+    return note(
+        "destination-taken",
+        f"Clients of {key} get 404, or no listener at all, because {', '.join(others)} has {host[0]}:{host[1]} too.",
+        hint="Take one of the two Destinations away, or give one of them another host or port.",
+        service=key,
+        spec_path="routing.host",
+        severity=Severity.WARNING,
     )
 
 

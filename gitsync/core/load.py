@@ -16,7 +16,7 @@ from itertools import islice
 
 from pydantic import ValidationError
 
-from gitsync.core.explain import Fault, clashes, faults, finding, sentence
+from gitsync.core.explain import Fault, clashes, faults, fields, finding, sentence
 from gitsync.core.paths import accepts
 from gitsync.core.spelling import Spelled, spell
 from gitsync.core.yaml_reader import MapNode, Node, YamlError, read
@@ -116,7 +116,7 @@ def _document(path: str, node: Node, defaults: SpecDefaults, name: str) -> _Read
         found += islice(faults(error, spelled), EXPLAINED)
     else:
         if not found:
-            return _Read(ParsedSpec(spec, spec_hash(spec), Place(path, node.line, node.column)))
+            return _Read(ParsedSpec(spec, spec_hash(spec), Place(path, node.line, node.column, fields(spelled.root))))
     key = _key(spelled)
     return _Read(None, tuple(_sorted(found, count, spelled, path, key)), key)
 

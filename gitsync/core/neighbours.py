@@ -43,7 +43,8 @@ def judge(wanted: Pairs, found: Found, context: RenderContext) -> Mapping[Servic
     neighbourhood = _Neighbourhood(wanted, found, context)
     for key, (each, rendered) in sorted(wanted.items()):
         said = tuple(
-            replace(finding, service=key, place=each.place) for finding in neighbourhood.of(each.spec, rendered)
+            replace(finding, service=key, place=each.place.at(finding.spec_path))
+            for finding in neighbourhood.of(each.spec, rendered)
         )
         if said:
             judged[key] = said
@@ -181,13 +182,14 @@ class _Neighbourhood:
                 hint=f'Give it the rule: service "{spec.name}" {{ policy = "write" }}',
                 spec_path="exposure.terminating_gateway",
             )
-        if spec.connect.intentions is None and not any(
+        if not spec.connect.intentions and not any(
             (Kind.INTENTIONS, name) in self.found.entries for name in (spec.name, "*")
         ):
             yield note(
                 "intention-needed",
                 "Clients get 403, or are reset on tcp, because Consul denies by default and no intention allows anybody to call it.",
-                hint="Write connect.intentions: [{source: CALLER, action: allow}], or create the intention elsewhere.",
+                hint="Write connect.intentions: [{source: CALLER, action: allow}]"
+                + (", or create the intention elsewhere." if spec.connect.intentions is None else "."),
                 spec_path="connect.intentions",
             )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from gitsync.core.sight import Sight, protocol, references
 from gitsync.model.component import Body
@@ -14,11 +14,15 @@ EntryKey = tuple[Kind, str]
 
 
 class Outlook:
-    """The entries of *sight*, with the changes of *plans* laid over them."""
+    """The entries of *sight*, with the changes of *plans* laid over them. wanted: the services that Git has, planned or not."""
 
-    def __init__(self, sight: Sight, plans: Mapping[ServiceKey, ServicePlan]) -> None:
+    def __init__(
+        self, sight: Sight, plans: Mapping[ServiceKey, ServicePlan], wanted: Collection[ServiceKey] = ()
+    ) -> None:
         self.sight = sight
         self.plans = plans
+        self.wanted = wanted
+        self._named = {name for _, name in sight.found.entries}
         self.changes: dict[EntryKey, Change] = {}
         self._referrers: dict[str, set[EntryKey]] = defaultdict(set)
         for plan in plans.values():
@@ -38,6 +42,11 @@ class Outlook:
             return change.after
         entry = self.sight.entry(kind, name)
         return entry.body if entry else None
+
+    def unheard_of(self, name: str) -> bool:
+        """Nothing of that name is in Consul, neither an entry nor an instance, and Git does not bring it."""
+        lowered, found = name.lower(), self.sight.found
+        return not (lowered in self._named or {name, lowered} & found.services or ServiceKey(lowered) in self.wanted)
 
     def protocol(self, name: str) -> str:
         return protocol(self.body(Kind.DEFAULTS, name))

@@ -14,11 +14,11 @@ from gitsync.core.guard import PruneLimits, guard
 from gitsync.core.hosts import hand_over
 from gitsync.core.outlook import Outlook
 from gitsync.core.ownership import Adoption
-from gitsync.core.references import still_referenced
+from gitsync.core.references import missing_references, still_referenced
 from gitsync.core.sight import Sight
 from gitsync.model.component import Found
 from gitsync.model.context import Rendered
-from gitsync.model.desired import Desired
+from gitsync.model.desired import Desired, Wanted
 from gitsync.model.finding import Finding, Severity
 from gitsync.model.key import ComponentKey, Kind, ServiceKey
 from gitsync.model.kv import Approval
@@ -81,7 +81,7 @@ def make_plan(
             approvals=policy.approvals,
             limits=policy.limits,
         )
-        outlook = Outlook(sight, plans)
+        outlook = Outlook(sight, plans, desired.services.keys())
         handover, bridging = hand_over(outlook), bridges(outlook)
         blocked = {**still_referenced(outlook), **handover.refusals, **bridging.refusals}
         if not blocked.keys() - refused.keys():
@@ -96,9 +96,12 @@ def make_plan(
         plans[component.service] = _with_steps(plans[component.service], component, steps)
     for component, rank in bridging.ranks.items():
         plans[component.service] = _ranked(plans[component.service], component, rank)
-    for key, findings in handover.findings.items():
-        plans[key] = replace(plans[key], findings=(*plans[key].findings, *findings))
-    plans = {key: _finish(plan, moving=_moving(plan)) for key, plan in plans.items()}
+    for said_too in (handover.findings, missing_references(outlook, desired)):
+        for key, findings in said_too.items():
+            plans[key] = replace(plans[key], findings=(*plans[key].findings, *findings))
+    plans = {
+        key: _located(_finish(plan, moving=_moving(plan)), desired.services.get(key)) for key, plan in plans.items()
+    }
 
     digests = {key: service_digest(plan) for key, plan in plans.items() if plan.changes}
     general = tuple(finding for finding in desired.findings if finding.service not in plans)
@@ -130,8 +133,10 @@ def _compare(case: _Case, desired: Desired, sight: Sight, *, owner: str, policy:
     if key in desired.refused:
         return ServicePlan(key, Verdict.REFUSED, findings=desired.refused[key], ledger=ledger)
     wanted = desired.services.get(key)
-    if wanted is None or rendered is None:
+    if wanted is None:
         return _unwanted(key, desired, sight, owner=owner, marked=case.marked)
+    if rendered is None:  # what is wanted and was not rendered is a mistake of the caller, and no reason to delete it
+        raise KeyError(f"{key} is wanted and was not rendered")
     findings = (*rendered.findings, *said)
     if rendered.refused or any(_stops(finding) for finding in said):
         return ServicePlan(key, Verdict.REFUSED, findings=findings, ledger=ledger)
@@ -164,8 +169,8 @@ def _unwanted(
     """A service of ours that no document names any more."""
     ledger = sight.found.ledgers.get(key)
     own = ledger if ledger and ledger.owner == owner else None
-    if own and own.origin.path in desired.unreadable:
-        return ServicePlan(key, Verdict.REFUSED, findings=(_unreadable(key, own.origin.path),), ledger=ledger)
+    if own and (hidden := desired.hidden_by(own.origin.path)):
+        return ServicePlan(key, Verdict.REFUSED, findings=(_unreadable(key, hidden),), ledger=ledger)
     anchor = sight.entry(Kind.DEFAULTS, key.name)
     labels = own.spec.get("metadata") if own and own.spec else anchor.meta if anchor else None
     if (labels or {}).get("prune") == "never":
@@ -220,6 +225,17 @@ def _finish(plan: ServicePlan, *, moving: bool) -> ServicePlan:
         service=plan.key,
     )
     return replace(plan, changes=changes, findings=(*plan.findings, finding))
+
+
+def _located(plan: ServicePlan, wanted: Wanted | None) -> ServicePlan:
+    """With the place of the spec at every finding that has none, as exact as its path inside the spec is."""
+    if wanted is None or all(finding.place for finding in plan.findings):
+        return plan
+    findings = (
+        finding if finding.place else replace(finding, place=wanted.place.at(finding.spec_path))
+        for finding in plan.findings
+    )
+    return replace(plan, findings=tuple(findings))
 
 
 def _unreadable(key: ServiceKey, path: str) -> Finding:

@@ -1,13 +1,17 @@
-"""References that block a delete: what still names a service after the plan. Pure."""
+"""References between services: what still names one that is to go, and what names one that is not there. Pure."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 from gitsync.core.codes import note
 from gitsync.core.outlook import Outlook
 from gitsync.core.sight import permissions
-from gitsync.model.finding import Finding
+from gitsync.model.desired import Desired
+from gitsync.model.finding import Finding, Severity
 from gitsync.model.key import Kind, ServiceKey
 from gitsync.model.plan import Verdict
+from gitsync.model.spec import ServiceSpec
 
 
 def still_referenced(outlook: Outlook) -> dict[ServiceKey, Finding]:
@@ -36,3 +40,50 @@ def still_referenced(outlook: Outlook) -> dict[ServiceKey, Finding]:
                 service=key,
             )
     return refusals
+
+
+def missing_references(outlook: Outlook, desired: Desired) -> dict[ServiceKey, tuple[Finding, ...]]:
+    """What services lead to and nobody has, though Consul takes it, or took it once. What it would refuse is an error before."""
+    result = {}
+    for key, plan in outlook.plans.items():
+        wanted = desired.services.get(key)
+        if wanted is None or plan.verdict in (Verdict.REFUSED, Verdict.CONFLICT):
+            continue
+        found = tuple(
+            note(
+                "reference-missing",
+                f"Clients that are sent to {name} get 503, because no service of that name is registered, described or in Git.",
+                hint=f"Add a spec for {name}, or take it out.",
+                service=key,
+                spec_path=path,
+                severity=Severity.WARNING,
+            )
+            for path, name in led_to(wanted.spec)
+            if name.lower() != key.name and outlook.unheard_of(name)
+        )
+        if found:
+            result[key] = found
+    return result
+
+
+def led_to(spec: ServiceSpec) -> Iterator[tuple[str, str]]:
+    """Every service of the own datacenter to which *spec* sends requests, with the path at which it says so."""
+    connect = spec.connect
+    for at, route in enumerate(connect.router.routes if connect.router else ()):
+        if route.destination and route.destination.service:
+            yield f"connect.router.routes[{at}].destination.service", route.destination.service
+    for at, split in enumerate(connect.splitter):
+        if split.service:
+            yield f"connect.splitter[{at}].service", split.service
+    if connect.resolver is None:
+        return
+    redirect = connect.resolver.redirect
+    if redirect and redirect.service and not redirect.datacenter:
+        yield "connect.resolver.redirect.service", redirect.service
+    for subset, failover in connect.resolver.failover.items():
+        path = f"connect.resolver.failover.{subset}"
+        if failover.service and not failover.datacenters:
+            yield f"{path}.service", failover.service
+        for at, target in enumerate(failover.targets):
+            if target.service and not target.datacenter:
+                yield f"{path}.targets[{at}].service", target.service

@@ -31,7 +31,7 @@ def render(spec: ServiceSpec, place: Place, context: RenderContext) -> Rendered:
     )
     return Rendered(
         exposed.components,
-        tuple(replace(finding, service=spec.key, place=place) for finding in findings),
+        tuple(replace(finding, service=spec.key, place=place.at(finding.spec_path)) for finding in findings),
         named,
     )
 

@@ -120,6 +120,14 @@ def references(kind: Kind, body: Body) -> frozenset[str]:
     return frozenset(name.lower() for name in names if name) - {str(body.get("Name", "")).lower()}
 
 
+def references_here(kind: Kind, body: Body) -> frozenset[str]:
+    """As `references`, without what is looked for in a datacenter that is named: its catalog is not read."""
+    if kind is not Kind.RESOLVER:
+        return references(kind, body)
+    here = (each for each in _targets(body) if not (each.get("Datacenter") or each.get("Datacenters")))
+    return frozenset(str(each.get("Service") or "").lower() for each in here) - {"", str(body.get("Name", "")).lower()}
+
+
 def subsets_named(kind: Kind, body: Body) -> frozenset[tuple[str, str]]:
     """The (lower-cased service, subset) pairs that an entry names, its own service's included."""
     own = str(body.get("Name", ""))

@@ -15,6 +15,7 @@ from gitsync.engine.retry import retried
 from gitsync.engine.think import decide
 from gitsync.engine.work import Done, Work
 from gitsync.engine.write import Failed, Writer
+from gitsync.model import kv
 from gitsync.model.component import Component, Found, Ledger, Observed
 from gitsync.model.errors import Conflict, GitsyncError, Rejected
 from gitsync.model.features import Feature
@@ -34,12 +35,16 @@ async def converge(work: Work, locked: frozenset[ServiceKey]) -> None:
 
     The ends are in `work.done`. Raises Fenced when the lease is lost: nothing more may be written then.
     """
-    found = await _observe(work, locked, work.found.ledgers)
-    plan = decide(work.desires, found, work.sync, work.policy, only=locked)
+    found, blocked = await _observe(work, locked, work.found.ledgers)
+    plan = decide(work.desires, found, work.sync, work.policy, only=locked - blocked.keys())
     work.plans.update(plan.services)
-    idle = frozenset(key for key in locked if not plan.services[key].pending)
-    await _restore(work, idle)
-    left = locked - idle
+    # Where the plan has nothing of a service any more, another process of ours deleted it before we had its lock.
+    moved = _moved(work, plan)
+    idle = {key for key in locked if key not in plan.services or not plan.services[key].pending}
+    await _restore(work, frozenset(idle | moved.keys()))
+    for key, error in {**blocked, **moved}.items():
+        _fail(work, key, Failed("lock", error))
+    left = locked - idle - moved.keys()
     refusals: dict[ServiceKey, Failed] = {}
     lost: dict[ServiceKey, str] = {}
     for _ in range(ROUNDS):
@@ -63,18 +68,39 @@ async def converge(work: Work, locked: frozenset[ServiceKey]) -> None:
         lost = written.stale
         refusals = {key: failed for key, failed in written.failed.items() if _may_pass(failed)}
         final = {key: failed for key, failed in written.failed.items() if key not in refusals}
+        if work.reviewed is not None:
+            final |= {key: Failed("write", _changed(key)) for key in lost}
         await _give_up(work, final)
-        left -= written.failed.keys() - refusals.keys()
+        left -= final.keys()
         if refusals and not lost and refusals.keys() >= {change.key.service for change in changes}:
             break  # nobody got any further, so nothing that stands in the way will go away
         work.progress.step("verify")
-        found = await _observe(work, left, {**work.found.ledgers, **work.intents})
+        found, blocked = await _observe(work, left, {**work.found.ledgers, **work.intents})
+        await _give_up(work, {key: Failed("verify", error) for key, error in blocked.items()})
+        left -= blocked.keys()
         plan = decide(work.desires, found, work.sync, work.policy, only=left)
     left -= await _finish_verified(work, left, plan, found)
     left -= _stopped(work, left, plan)
     await _give_up(work, {key: refusals[key] for key in left if key in refusals})
     for key in left - refusals.keys():
         work.done[key] = _contested(key, found, plan, lost.get(key, ""))
+
+
+def _moved(work: Work, plan: Plan) -> dict[ServiceKey, Conflict]:
+    """Where a person reviewed the plan: the services for which it is another one now."""
+    if work.reviewed is None:
+        return {}
+    return {
+        key: _changed(key)
+        for key, service in plan.services.items()
+        if service.pending and plan.digests.get(key) != work.reviewed.get(key)
+    }
+
+
+def _changed(key: ServiceKey) -> Conflict:
+    return Conflict(
+        f"the plan of {key} changed since it was reviewed: somebody else writes it. Look at the plan again."
+    )
 
 
 def _may_pass(failed: Failed) -> bool:
@@ -95,8 +121,11 @@ def _fail(work: Work, key: ServiceKey, failed: Failed) -> None:
     work.done[key] = Done(outcome, failed.step, str(failed.error), failed.error)
 
 
-async def _observe(work: Work, keys: frozenset[ServiceKey], ledgers: Mapping[ServiceKey, Ledger]) -> Found:
-    found = await observe_again(
+async def _observe(
+    work: Work, keys: frozenset[ServiceKey], ledgers: Mapping[ServiceKey, Ledger]
+) -> tuple[Found, dict[ServiceKey, GitsyncError]]:
+    """What stands in Consul now, and the services of *keys* that cannot be read, which is never taken for absence."""
+    found, blocked = await observe_again(
         work.world.consul,
         work.world.clock,
         work.found,
@@ -106,7 +135,7 @@ async def _observe(work: Work, keys: frozenset[ServiceKey], ledgers: Mapping[Ser
         owner=work.owner,
         datacenter=work.world.features.datacenter,
     )
-    return replace(found, ledgers=ledgers)
+    return replace(found, ledgers=ledgers), {key: error for key, error in blocked.items() if key in keys}
 
 
 def _stopped(work: Work, keys: frozenset[ServiceKey], plan: Plan) -> frozenset[ServiceKey]:
@@ -146,7 +175,13 @@ async def _finish_verified(work: Work, keys: frozenset[ServiceKey], plan: Plan, 
     work.progress.step("record", len(empty))
     sight = Sight(found)
     leaving = {key: _leaving(work, key) for key in empty}
-    there = await still_there(work.world.consul, work.world.clock, [each for keys in leaving.values() for each in keys])
+    there = await still_there(
+        work.world.consul,
+        work.world.clock,
+        [each for keys in leaving.values() for each in keys],
+        found,
+        datacenter=work.world.features.datacenter,
+    )
     groups: dict[ServiceKey, list[Op]] = {}
     versions: dict[ServiceKey, ServiceVersion] = {}
     rows: dict[ServiceKey, list[ComponentRow]] = {}
@@ -198,7 +233,7 @@ def _leaving(work: Work, key: ServiceKey) -> list[ComponentKey]:
 def _lingers(key: ServiceKey, lingering: list[ComponentKey]) -> Done:
     message = (
         f"{key} is kept in gitsync's records, because {lingering[0]} could not be read as gone: the token may not see it, or its "
-        "datacenter does not answer."
+        f"datacenter does not answer. If that datacenter is gone for good, delete the key {kv.ledger(key)}."
     )
     return Done(Outcome.FAILED, "verify", message, Rejected(message))
 

@@ -15,7 +15,7 @@ from gitsync.engine.ports import Consul, Lease, Op, World
 from gitsync.engine.retry import retried
 from gitsync.model import kv
 from gitsync.model.component import Body, Ledger
-from gitsync.model.errors import Busy, Conflict, Invalid, StaleIndex
+from gitsync.model.errors import Busy, Conflict, Invalid, Rejected, StaleIndex
 from gitsync.model.features import Feature
 from gitsync.model.key import ENTRY_KINDS, OWNER_MARK, RELEASED_PREFIX, ComponentKey, Kind, Owner, ServiceKey
 from gitsync.model.kv import Approval, OwnerRecords, Suspension
@@ -89,7 +89,9 @@ async def release(world: World, owner: Owner, key: ServiceKey) -> tuple[Componen
     What was marked otherwise: the components. Raises Invalid if the service is not this owner's, Busy if a run has its lock.
     """
     ledgers = await read_ledgers(world.consul, world.clock)
-    ledger = ledgers.get(key)
+    if key in ledgers.unread:
+        raise Rejected(ledgers.unread[key])
+    ledger = ledgers.read.get(key)
     if ledger is None or ledger.owner != str(owner) or ledger.state == "released":
         whose = f"it belongs to {ledger.owner} ({ledger.state})" if ledger else "gitsync has no record of it"
         raise Invalid(f"{key} is not a service of {owner}: {whose}. `gitsync show {key}` says more.")
@@ -167,7 +169,7 @@ async def status(world: World, owner: Owner) -> Status:
     records, ledgers = await asyncio.gather(
         read_owner(world.consul, world.clock, owner), read_ledgers(world.consul, world.clock)
     )
-    return Status(records, {key: ledger for key, ledger in sorted(ledgers.items()) if ledger.owner == str(owner)})
+    return Status(records, {key: ledger for key, ledger in sorted(ledgers.read.items()) if ledger.owner == str(owner)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +198,7 @@ async def show(world: World, key: ServiceKey) -> Shown:
         for row in gateway.body.get("Services") or ():
             if row["Name"] == key.name:
                 standing[f"{Kind.GATEWAY_ROW}/{name} row {key}"] = row
-    ledger = ledgers.get(key)
+    ledger = ledgers.read.get(key)
     for component in ledger.components if ledger else ():
         if component.key.kind is Kind.CATALOG and component.key.datacenter in found.datacenters:
             node = await retried(

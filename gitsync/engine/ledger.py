@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -18,9 +18,19 @@ from gitsync.model.plan import ServicePlan
 
 
 def applying(
-    key: ServiceKey, ledger: Ledger | None, wanted: Wanted, components: Iterable[Component], *, owner: str, new_id: str
+    key: ServiceKey,
+    ledger: Ledger | None,
+    wanted: Wanted,
+    components: Iterable[Component],
+    *,
+    had: Container[ComponentKey],
+    owner: str,
+    new_id: str,
 ) -> Ledger:
-    """What the ledger says before the first write: the union of what was and what will be."""
+    """What the ledger says before the first write: the union of what was and what will be.
+
+    had: the components that stand in Consul and that the plan changes because they are ours, or are now taken over.
+    """
     own = ledger if ledger and ledger.state != "deleting" else None
     version = own.version + (own.spec_hash != wanted.hash) if own else (ledger.version + 1 if ledger else 1)
     return Ledger(
@@ -32,20 +42,26 @@ def applying(
         version=version,
         accessor_id=ledger.accessor_id if ledger else new_id,
         origin=wanted.origin,
-        components=_union(ledger.components if ledger else (), components),
+        components=_union(ledger.components if ledger else (), components, had),
     )
 
 
-def _union(old: Iterable[LedgerComponent], new: Iterable[Component]) -> tuple[LedgerComponent, ...]:
+def _union(
+    old: Iterable[LedgerComponent], new: Iterable[Component], had: Container[ComponentKey]
+) -> tuple[LedgerComponent, ...]:
     """Old components stay `written` (they are ours whatever they hold now), new ones are `intended`.
 
-    For both, the Meta keys are those of old and new together: either may be what stands in Consul after a crash.
+    What stands there as ours is `written` too, although a run that was killed left it `intended`: with the new hash alone its
+    old content would look like somebody else's. The Meta keys are those of old and new together: either may be what stands in
+    Consul after a crash.
     """
-    result = {component.key: component for component in old}
+    result = {
+        component.key: replace(component, state="written") if component.key in had else component for component in old
+    }
     for component in expected(new):
         before = result.get(component.key)
         if before is None:
-            result[component.key] = replace(component, state="intended")
+            result[component.key] = component if component.key in had else replace(component, state="intended")
         else:
             meta_keys = tuple(sorted({*before.meta_keys, *component.meta_keys}))
             result[component.key] = LedgerComponent(component.key, before.state, component.hash, meta_keys)

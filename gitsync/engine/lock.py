@@ -138,7 +138,12 @@ async def make_way(
             continue
         if is_dead(record):
             say(f"{holder} is dead: taking over its locks")
-            await retried(partial(consul.destroy_session, session), clock)
+            try:
+                await retried(partial(consul.destroy_session, session), clock)
+            except Rejected as refused:
+                say(f"its session {session} ends by itself: {refused}")
+                remaining[session] = holder
+                continue
         elif not await _waited(consul, holder, ttl_seconds, clock, say):
             remaining[session] = holder
             continue
@@ -156,7 +161,7 @@ async def _waited(
         try:
             if not await consul.session_exists(holder.session):
                 return True
-        except Unavailable:
+        except (Unavailable, Rejected):  # not known, so it is waited for
             pass
         await clock.sleep(0.5)
     return False

@@ -15,7 +15,7 @@ from gitsync.model.features import Feature
 from gitsync.model.finding import Severity
 from gitsync.model.key import Kind
 from gitsync.model.kv import OwnerRecords, Suspension
-from gitsync.model.plan import Plan
+from gitsync.model.plan import Plan, ServicePlan, Verdict
 from gitsync.model.revision import History, Revision
 from gitsync.model.sync import Options, Sync
 
@@ -57,9 +57,9 @@ async def look(
         observe_entries(world.consul, world.clock, intentions=features.has(Feature.INTENTIONS_ENTRY)),
         read_ledgers(world.consul, world.clock),
     )
-    found = replace(found, ledgers=ledgers)
+    found = replace(found, ledgers=ledgers.read, unread=ledgers.unread)
     progress.step("plan")
-    desires = desire(files, ledgers, sync, features, revision.sha, memory)
+    desires = desire(files, ledgers.read, sync, features, revision.sha, memory)
     if sync.strict and (wrong := [each for each in desires.desired.findings if each.severity is Severity.ERROR]):
         raise Invalid(
             f"strict: the commit {revision.sha[:12]} is refused as a whole because of {len(wrong)} errors, the first: {wrong[0]}"
@@ -75,6 +75,8 @@ async def look(
         shadowable=_shadowable(desires, found),
     )
     plan = decide(desires, found, sync, policy_of(sync, options, records.approvals))
+    if trouble:
+        plan = _only_repairs(plan, desires)
     return Look(revision, records, found, desires, plan, trouble)
 
 
@@ -110,6 +112,27 @@ async def _revision(
     return revision, None
 
 
+def _only_repairs(plan: Plan, desires: Desires) -> Plan:
+    """*plan* while Git cannot be read: what was applied last is repaired, and nothing is deleted or taken back.
+
+    A newer commit may have been applied in part before; its services are those whose ledger says another spec.
+    """
+    services = {
+        key: service
+        if _repairs(service, desires)
+        else replace(service, verdict=Verdict.UNCHANGED, changes=(), records=False)
+        for key, service in plan.services.items()
+    }
+    return replace(plan, services=services)
+
+
+def _repairs(service: ServicePlan, desires: Desires) -> bool:
+    wanted, ledger = desires.desired.services.get(service.key), service.ledger
+    if not service.pending:
+        return True
+    return bool(wanted and ledger and ledger.state != "deleting" and ledger.spec_hash == wanted.hash)
+
+
 def _check_lineage(records: OwnerRecords, sync: Sync, options: Options) -> None:
     if records.lineage and records.lineage != sync.lineage and not options.accept_lineage:
         raise Conflict(
@@ -139,7 +162,12 @@ def suspended(suspension: Suspension | None, now: datetime) -> bool:
     """Whether the sync must not run now. A sync pinned to a commit runs, at that commit."""
     if suspension is None or suspension.pinned:
         return False
-    return not suspension.until or datetime.fromisoformat(suspension.until) > now
+    if not suspension.until:
+        return True
+    try:
+        return datetime.fromisoformat(suspension.until) > now
+    except (ValueError, TypeError):  # no time, or one without a zone: somebody wanted it to stop
+        return True
 
 
 def _suspension(sync: Sync, suspension: Suspension) -> str:

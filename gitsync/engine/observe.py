@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
@@ -13,7 +13,7 @@ from gitsync.engine.ports import Clock, Consul
 from gitsync.engine.retry import retried
 from gitsync.model import kv
 from gitsync.model.component import CatalogNode, Component, Entry, Found, Ledger, Listing
-from gitsync.model.errors import Rejected
+from gitsync.model.errors import GitsyncError, Rejected, Unavailable
 from gitsync.model.key import ENTRY_KINDS, OWNER_MARK, ComponentKey, Kind, Owner, ServiceKey
 
 T = TypeVar("T")
@@ -22,11 +22,11 @@ FEW = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Records:
-    """gitsync's own records: the sync's, and the ledgers of everybody."""
+class Ledgers:
+    """Every ledger, ours and other syncs'. unread: those that cannot be read, and why: they are never taken for absent."""
 
-    owner: kv.OwnerRecords
-    ledgers: Mapping[ServiceKey, Ledger]
+    read: Mapping[ServiceKey, Ledger]
+    unread: Mapping[ServiceKey, str]
 
 
 async def read_owner(consul: Consul, clock: Clock, owner: Owner) -> kv.OwnerRecords:
@@ -35,14 +35,19 @@ async def read_owner(consul: Consul, clock: Clock, owner: Owner) -> kv.OwnerReco
     return kv.parse_owner(owner, ((pair.key, pair.value, pair.modify_index) for pair in pairs))
 
 
-async def read_ledgers(consul: Consul, clock: Clock) -> dict[ServiceKey, Ledger]:
-    """Every ledger, ours and other syncs'. A key below the prefix that is no service's path is nobody's ledger."""
-    pairs = await retried(lambda: consul.read_tree(kv.LEDGERS), clock)
-    return {
-        key: kv.parse_ledger(key, pair.value, pair.modify_index)
-        for pair in pairs
-        if (key := _service(pair.key)) is not None
-    }
+async def read_ledgers(consul: Consul, clock: Clock) -> Ledgers:
+    """Every ledger. A key below the prefix that is no service's path is nobody's ledger."""
+    read: dict[ServiceKey, Ledger] = {}
+    unread: dict[ServiceKey, str] = {}
+    for pair in await retried(lambda: consul.read_tree(kv.LEDGERS), clock):
+        key = _service(pair.key)
+        if key is None:
+            continue
+        try:
+            read[key] = kv.parse_ledger(key, pair.value, pair.modify_index)
+        except Rejected as error:
+            unread[key] = str(error)
+    return Ledgers(read, unread)
 
 
 def _service(key: str) -> ServiceKey | None:
@@ -83,7 +88,10 @@ async def observe_catalog(
     datacenter: str,
     shadowable: Iterable[str],
 ) -> Found:
-    """*found* with the external nodes of every datacenter concerned, and with who else carries the *shadowable* names."""
+    """*found* with the external nodes of every datacenter concerned, and with who else carries the *shadowable* names.
+
+    A datacenter other than our own that gives no answer is `silent`: it is its own services' trouble.
+    """
     catalog = {component.key for component in components if component.key.kind is Kind.CATALOG}
     for ledger in found.ledgers.values():
         if ledger.owner == owner:
@@ -92,10 +100,19 @@ async def observe_catalog(
     for key in catalog:
         if key.datacenter in found.datacenters or key.datacenter == datacenter:
             places[key.datacenter][key.node] = key.service.name
-    lists = await asyncio.gather(
-        *(retried(partial(consul.external_nodes, place, names), clock) for place, names in sorted(places.items()))
-    )
-    nodes = {(node.datacenter, node.node): node for listed in lists for node in listed}
+    silent: dict[str, str] = {}
+
+    async def listed(place: str, names: Mapping[str, str]) -> tuple[CatalogNode, ...]:
+        try:
+            return await retried(partial(consul.external_nodes, place, names), clock)
+        except (Rejected, Unavailable) as error:
+            if place == datacenter:
+                raise
+            silent[place] = str(error)
+            return ()
+
+    lists = await asyncio.gather(*(listed(place, names) for place, names in sorted(places.items())))
+    nodes = {(node.datacenter, node.node): node for each in lists for node in each}
     own: dict[str, set[str]] = defaultdict(set)
     for node in nodes.values():
         if node.meta.get(OWNER_MARK):
@@ -108,7 +125,7 @@ async def observe_catalog(
         for name, carrying in zip(names, carriers, strict=True)
         if (strangers := tuple(sorted(set(carrying) - own[name])))
     }
-    return replace(found, nodes=nodes, shadows=shadows)
+    return replace(found, nodes=nodes, shadows=shadows, silent=silent)
 
 
 async def observe_again(
@@ -121,17 +138,18 @@ async def observe_again(
     intentions: bool,
     owner: str,
     datacenter: str,
-) -> Found:
-    """*found* with everything of *keys* read anew: by name where they are few, else by the lists.
+) -> tuple[Found, dict[ServiceKey, GitsyncError]]:
+    """*found* with everything of *keys* read anew: by name where they are few, else by the lists; and what could not be read.
 
     *components*: every component key that these services have or want, for their gateways and nodes.
     """
     keys = set(keys)
     wanted = set(components)
+    blocked: dict[ServiceKey, GitsyncError] = {}
     if len(keys) > FEW:
         fresh = await observe_entries(consul, clock, intentions=intentions)
-        fresh = replace(fresh, ledgers=found.ledgers)
-        return await observe_catalog(
+        fresh = replace(fresh, ledgers=found.ledgers, unread=found.unread)
+        fresh = await observe_catalog(
             consul,
             clock,
             fresh,
@@ -140,16 +158,47 @@ async def observe_again(
             datacenter=datacenter,
             shadowable=found.shadows,
         )
+        for key in wanted:
+            if key.kind is Kind.CATALOG and key.datacenter in fresh.silent and key.datacenter not in found.silent:
+                blocked[key.service] = Unavailable(fresh.silent[key.datacenter])
+        return fresh, blocked
     kinds = [kind for kind in ENTRY_KINDS if kind is not Kind.INTENTIONS or intentions]
     names = [(kind, key.name) for kind in kinds for key in sorted(keys)]
-    gateways = sorted({key.at for key in wanted if key.kind is Kind.GATEWAY_ROW})
-    nodes = sorted({(key.datacenter, key.node) for key in wanted if key.kind is Kind.CATALOG})
+    gateways: dict[str, set[ServiceKey]] = defaultdict(set)
+    nodes: dict[tuple[str, str], set[ServiceKey]] = defaultdict(set)
+    for key in wanted:
+        if key.kind is Kind.GATEWAY_ROW:
+            gateways[key.at].add(key.service)
+        elif key.kind is Kind.CATALOG and _reachable(key.datacenter, found, datacenter):
+            nodes[key.datacenter, key.node].add(key.service)
+
+    async def read(
+        what: Callable[[], Awaitable[T]], services: Iterable[ServiceKey], *, elsewhere: bool = False
+    ) -> T | None:
+        """What the token may not see, or another datacenter does not say, is the trouble of the *services* that need it."""
+        try:
+            return await retried(what, clock)
+        except Rejected as error:
+            blocked.update(dict.fromkeys(services, error))
+        except Unavailable as error:
+            if not elsewhere:
+                raise
+            blocked.update(dict.fromkeys(services, error))
+        return None
+
+    by_name: dict[str, list[ServiceKey]] = defaultdict(list)
+    for each in keys:
+        by_name[each.name].append(each)
     entries, rows, places = await asyncio.gather(
-        asyncio.gather(*(retried(partial(consul.read_entry, kind, name), clock) for kind, name in names)),
-        asyncio.gather(*(retried(partial(consul.read_entry, Kind.GATEWAY_ROW, name), clock) for name in gateways)),
-        asyncio.gather(*(retried(partial(consul.read_node, *at), clock) for at in nodes)),
+        asyncio.gather(*(read(partial(consul.read_entry, kind, name), by_name[name]) for kind, name in names)),
+        asyncio.gather(
+            *(read(partial(consul.read_entry, Kind.GATEWAY_ROW, name), users) for name, users in gateways.items())
+        ),
+        asyncio.gather(
+            *(read(partial(consul.read_node, *at), users, elsewhere=at[0] != datacenter) for at, users in nodes.items())
+        ),
     )
-    return replace(
+    fresh = replace(
         found,
         entries=_laid_over(
             found.entries, {(kind, name.lower()): entry for (kind, name), entry in zip(names, entries, strict=True)}
@@ -157,6 +206,11 @@ async def observe_again(
         gateways=_laid_over(found.gateways, dict(zip(gateways, rows, strict=True))),
         nodes=_laid_over(found.nodes, dict(zip(nodes, places, strict=True))),
     )
+    return fresh, blocked
+
+
+def _reachable(datacenter: str, found: Found, own: str) -> bool:
+    return datacenter == own or (datacenter in found.datacenters and datacenter not in found.silent)
 
 
 K = TypeVar("K", bound=object)
@@ -169,20 +223,35 @@ def _laid_over(below: Mapping[K, V], above: Mapping[K, V | None]) -> dict[K, V]:
     return result
 
 
-async def still_there(consul: Consul, clock: Clock, keys: Iterable[ComponentKey]) -> set[ComponentKey]:
-    """Which of *keys* still exist, asked by name: a list may leave out what the token may not see."""
+async def still_there(
+    consul: Consul, clock: Clock, keys: Iterable[ComponentKey], found: Found, *, datacenter: str
+) -> set[ComponentKey]:
+    """Which of *keys* still exist, asked by name: a list may leave out what the token may not see.
+
+    What cannot be read counts as there: the token may not see it, or its datacenter does not answer.
+    """
 
     async def exists(key: ComponentKey) -> bool:
+        elsewhere = key.kind is Kind.CATALOG and key.datacenter != datacenter
+        if elsewhere and not _reachable(key.datacenter, found, datacenter):
+            return True
+        try:
+            return await stands(key)
+        except Rejected:
+            return True
+        except Unavailable:
+            if not elsewhere:
+                raise
+            return True
+
+    async def stands(key: ComponentKey) -> bool:
         if key.kind is Kind.GATEWAY_ROW:
             gateway = await retried(lambda: consul.read_entry(Kind.GATEWAY_ROW, key.at), clock)
             return gateway is not None and any(
                 row["Name"] == key.service.name for row in gateway.body.get("Services") or ()
             )
         if key.kind is Kind.CATALOG:
-            try:
-                node = await retried(lambda: consul.read_node(key.datacenter, key.node), clock)
-            except Rejected:
-                return True
+            node = await retried(lambda: consul.read_node(key.datacenter, key.node), clock)
             return node is not None and any(service.id == key.service.name for service in node.services)
         return await retried(lambda: consul.read_entry(key.kind, key.service.name), clock) is not None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Container, Hashable
 from dataclasses import dataclass, field
 
 from gitsync.model.key import ServiceKey
@@ -37,6 +37,10 @@ class Patience:
         before = self.refusals.get(key)
         pause = min(before.pause * 2, LONGEST_SECONDS) if before and before.what == what else FIRST_SECONDS
         self.refusals[key] = _Refusal(what, now + pause, pause, message)
+
+    def keep(self, keys: Container[ServiceKey]) -> None:
+        """Forget everything but *keys*: of the others nothing is waiting any more."""
+        self.refusals = {key: refusal for key, refusal in self.refusals.items() if key in keys}
 
     def fine(self, key: ServiceKey) -> None:
         self.refusals.pop(key, None)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -17,12 +18,12 @@ from gitsync.engine.patience import Patience
 from gitsync.engine.ports import Lease, Op, Progress, World
 from gitsync.engine.process import identity, is_dead
 from gitsync.engine.report import Head, Steps, early_end, exceptions_of, report
-from gitsync.engine.retry import retried
+from gitsync.engine.retry import retried, to_its_end
 from gitsync.engine.think import Memory, policy_of
 from gitsync.engine.work import Done, Work, fingerprint
 from gitsync.model import kv
 from gitsync.model.component import Observed
-from gitsync.model.errors import Conflict, Fenced, Forbidden, GitsyncError, Rejected
+from gitsync.model.errors import Conflict, Fenced, Forbidden, GitsyncError, Rejected, Unavailable
 from gitsync.model.key import ServiceKey
 from gitsync.model.plan import Hold, ServicePlan, Verdict
 from gitsync.model.run import Outcome, RunReport
@@ -71,17 +72,19 @@ async def reconcile(world: World, sync: Sync, options: Options, mind: Mind, prog
         head = replace(head, run="")  # nothing to tell but that all was looked at
         await world.archive.touch(sync.name, revision=sha, checked=_now(world))
         return await _apply(world, sync, options, mind, Run(head, seen, steps, done, pending))
-    await world.archive.begin_run(
-        run=head.run, sync=sync.name, revision=sha, trigger=head.trigger, started=head.started
-    )
     try:
+        await to_its_end(
+            world.archive.begin_run(
+                run=head.run, sync=sync.name, revision=sha, trigger=head.trigger, started=head.started
+            )
+        )
         ended = await _apply(world, sync, options, mind, Run(head, seen, steps, done, pending))
     except BaseException as stopped:
         reason = Conflict(f"stopped in the middle ({type(stopped).__name__}). The next run goes on from here.")
         ended = early_end(head, steps, reason, finished=_now(world), revision=sha)
-        await asyncio.shield(world.archive.finish_run(ended))
+        await to_its_end(world.archive.finish_run(ended))
         raise
-    await world.archive.finish_run(ended)
+    await to_its_end(world.archive.finish_run(ended))
     return ended
 
 
@@ -117,6 +120,7 @@ async def _apply(world: World, sync: Sync, options: Options, mind: Mind, run: Ru
                     run.steps,
                     plans=plans,
                     done=done,
+                    reviewed=seen.plan.digests if options.expect else None,
                 )
                 await _write_all(work, run.pending)
             _learn(world, seen, done, mind)
@@ -136,12 +140,14 @@ async def _ended_early(world: World, head: Head, steps: Steps, error: GitsyncErr
     """A run that could not look. It is told once, not every minute."""
     ended = early_end(head, steps, error, finished=_now(world))
     if str(error) != mind.trouble:
-        await world.archive.begin_run(
-            run=head.run, sync=head.sync, revision="", trigger=head.trigger, started=head.started
-        )
-        await world.archive.finish_run(ended)
+        await to_its_end(_told(world, head, ended))
     mind.trouble = str(error)
     return ended
+
+
+async def _told(world: World, head: Head, ended: RunReport) -> None:
+    await world.archive.begin_run(run=head.run, sync=head.sync, revision="", trigger=head.trigger, started=head.started)
+    await world.archive.finish_run(ended)
 
 
 def _now(world: World) -> str:
@@ -162,37 +168,58 @@ async def _own_records(world: World, sync: Sync, options: Options, seen: Look) -
         )
     if ops:
         failures = await retried(lambda: world.consul.transact(ops), world.clock)
-        if failures:
+        if failures and not await _stand(world, ops):
             what = ops[failures[0].op_index].key
             if "ermission denied" in failures[0].what:
                 raise Forbidden(f"the token may not write {what}: {failures[0].what}. It needs write on `{kv.ROOT}`.")
             raise Conflict(f"{what} was changed by somebody else meanwhile: {failures[0].what}. Try again.")
 
 
+async def _stand(world: World, ops: Sequence[Op]) -> bool:
+    """Whether all of *ops* was written: our own transaction may have been applied although its answer was lost."""
+    pairs = [await retried(partial(world.consul.read_key, op.key), world.clock) for op in ops]
+    return all(pair is not None and pair.value == op.value for pair, op in zip(pairs, ops, strict=True))
+
+
 async def _clean_up(world: World, sync: Sync, seen: Look, progress: Progress) -> None:
     """Remove what runs left behind that were killed: the session of a process that is dead, and records without a session."""
     for session, record in sorted((seen.records.holders or {}).items()):
-        dead = is_dead(record)
-        if dead:
-            progress.say(f"the run {record.get('run')} of process {record.get('pid')} was killed: ending its session")
-            await retried(partial(world.consul.destroy_session, session), world.clock)
-        if dead or not await retried(partial(world.consul.session_exists, session), world.clock):
-            await retried(partial(world.consul.transact, [Op("delete", kv.holder(sync.owner, session))]), world.clock)
+        try:
+            await _tidied(world, sync, session, record, progress)
+        except Rejected as refused:  # it is only tidiness: what is locked there is another question
+            progress.say(f"the record of the session {session} stays: {refused}")
+
+
+async def _tidied(world: World, sync: Sync, session: str, record: object, progress: Progress) -> None:
+    dead = isinstance(record, dict) and is_dead(record)
+    if dead and isinstance(record, dict):
+        progress.say(f"the run {record.get('run')} of process {record.get('pid')} was killed: ending its session")
+        await retried(partial(world.consul.destroy_session, session), world.clock)
+    if dead or not await retried(partial(world.consul.session_exists, session), world.clock):
+        await retried(partial(world.consul.transact, [Op("delete", kv.holder(sync.owner, session))]), world.clock)
 
 
 def _waiting(world: World, seen: Look, mind: Mind) -> dict[ServiceKey, Done]:
-    """The services that Consul refused a moment ago, and of which nothing changed since."""
+    """The services that Consul refused a moment ago and of which nothing changed since, and those whose datacenter is silent."""
     waiting = {}
     now = world.clock.monotonic()
+    mind.patience.keep({key for key, plan in seen.plan.services.items() if plan.pending})
     for key, plan in seen.plan.services.items():
+        if plan.verdict is Verdict.REFUSED and (why := _silent(plan)):
+            waiting[key] = Done(Outcome.FAILED, "observe", why, Unavailable(why))
         if plan.pending and (why := mind.patience.waits(key, fingerprint(seen.desires, key), now)):
             waiting[key] = Done(Outcome.FAILED, "waiting", why, Rejected(why))
     return waiting
 
 
+def _silent(plan: ServicePlan) -> str:
+    """Why a service cannot go on before its datacenter answers again; "" where that is not what it waits for."""
+    return next((str(finding) for finding in plan.findings if finding.code == "datacenter-silent"), "")
+
+
 def _learn(world: World, seen: Look, done: dict[ServiceKey, Done], mind: Mind) -> None:
     for key, end in done.items():
-        if end.step == "waiting":
+        if end.step in ("waiting", "observe"):
             continue
         if isinstance(end.error, Rejected):
             mind.patience.refused(key, fingerprint(seen.desires, key), world.clock.monotonic(), end.message)
@@ -211,7 +238,7 @@ async def _lease(world: World, sync: Sync, run: str, progress: Progress) -> Asyn
         await retried(lambda: world.consul.transact([Op("set", holder, kv.dump(record))]), world.clock)
         yield lease
     finally:
-        await asyncio.shield(_close(world, lease, holder, progress))
+        await to_its_end(_close(world, lease, holder, progress))
 
 
 async def _close(world: World, lease: Lease, holder: str, progress: Progress) -> None:
@@ -235,7 +262,8 @@ async def _write_all(work: Work, pending: frozenset[ServiceKey]) -> None:
 
     late = frozenset(locked.held.keys() | locked.stale.keys())
     if late:
-        work.found = replace(work.found, ledgers=await read_ledgers(work.world.consul, work.world.clock))
+        ledgers = await read_ledgers(work.world.consul, work.world.clock)
+        work.found = replace(work.found, ledgers=ledgers.read, unread=ledgers.unread)
         last = await _locked(work, late)
         await converge(work, frozenset(last.taken))
         for key, session in last.held.items():
@@ -267,7 +295,11 @@ async def _locked(work: Work, keys: frozenset[ServiceKey]) -> Locked:
             ops = []
         else:
             wanted = work.desires.desired.services[key]
-            intent = applying(key, before, wanted, work.desires.components(key), owner=work.owner, new_id=new_id)
+            first = {change.key: change for change in reversed(plan.changes)}
+            had = {each for each, change in first.items() if change.before is not None}
+            intent = applying(
+                key, before, wanted, work.desires.components(key), had=had, owner=work.owner, new_id=new_id
+            )
             ops = [*submission_ops(intent), *adoption_op(plan, at=work.now)]
         work.intents[key] = intent
         claims.append(
@@ -297,6 +329,16 @@ async def _make_way(work: Work, locked: Locked) -> frozenset[ServiceKey]:
     return frozenset(key for key, session in locked.held.items() if session not in remaining)
 
 
+def _says(value: bytes, record: kv.Applied) -> bool:
+    """Whether another process of ours recorded the same."""
+    try:
+        said = json.loads(value)
+    except ValueError:
+        return False
+    wanted = json.loads(kv.applied_json(record))
+    return isinstance(said, dict) and all(said.get(name) == wanted[name] for name in ("revision", "exceptions"))
+
+
 async def _advance(world: World, sync: Sync, seen: Look, done: dict[ServiceKey, Done], run: str) -> str:
     """Write the applied revision once every service that could be is verified; the revision that holds now."""
     if seen.trouble or any(
@@ -313,7 +355,7 @@ async def _advance(world: World, sync: Sync, seen: Look, done: dict[ServiceKey, 
     failures = await retried(lambda: world.consul.transact([op]), world.clock)
     if failures:
         pair = await retried(lambda: world.consul.read_key(op.key), world.clock)
-        if pair is None or pair.value != op.value:
+        if pair is None or not _says(pair.value, record):
             raise Conflict(
                 f"{op.key} was changed by another process of {sync.owner} meanwhile. Run only one, or let this one try again."
             )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
 
 from gitsync.engine.ports import Clock
 from gitsync.model.errors import Unavailable
@@ -26,3 +27,22 @@ async def retried(call: Callable[[], Awaitable[T]], clock: Clock, *, before: Cal
             await clock.sleep(pause * (1 + clock.jitter() / 2))
     before()
     return await call()
+
+
+async def to_its_end(deed: Coroutine[Any, Any, T]) -> T:
+    """The result of *deed*, which is finished whoever cancels meanwhile; the cancel then comes after it.
+
+    `asyncio.shield` alone goes on at once and leaves the deed behind, to write through connections that are closed by then.
+    """
+    task = asyncio.ensure_future(deed)
+    cancelled = False
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError:
+            cancelled = True
+    if cancelled:
+        if not task.cancelled():
+            task.exception()  # looked at: the cancel is what is told
+        raise asyncio.CancelledError
+    return task.result()

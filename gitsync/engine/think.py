@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gitsync.core.accept import accept
+from gitsync.core.codes import note
 from gitsync.core.guard import PruneLimits
 from gitsync.core.neighbours import judge
 from gitsync.core.ownership import Adoption
 from gitsync.core.plan import Policy, make_plan
 from gitsync.core.render import render
+from gitsync.core.sight import Sight
 from gitsync.model.component import Component, Found, Ledger
 from gitsync.model.context import RenderContext, Rendered
 from gitsync.model.desired import Desired, ParsedFile
 from gitsync.model.features import Features
-from gitsync.model.finding import Place
-from gitsync.model.key import ServiceKey
+from gitsync.model.finding import Finding, Place
+from gitsync.model.key import Kind, ServiceKey
 from gitsync.model.kv import Approval
 from gitsync.model.plan import Plan
 from gitsync.model.sync import Options, Sync
@@ -96,11 +98,48 @@ def policy_of(sync: Sync, options: Options, approvals: tuple[Approval, ...]) -> 
 def decide(
     desires: Desires, found: Found, sync: Sync, policy: Policy, *, only: frozenset[ServiceKey] | None = None
 ) -> Plan:
-    """The plan for *desires* against *found*."""
+    """The plan for *desires* against *found*. Of what cannot be read nothing is planned."""
+    desired = desires.desired
+    unread = _unread(desires, found, str(sync.owner))
+    if unread:
+        if not (desired.services or desired.refused or desired.unreadable):
+            # What is refused must not make an emptied commit look like any other: its deletes wait all the same.
+            policy = replace(policy, limits=PruneLimits(0, 0.0))
+        desired = replace(
+            desired,
+            services={key: wanted for key, wanted in desired.services.items() if key not in unread},
+            refused={**desired.refused, **unread},
+        )
     wanted = {
-        key: (desires.desired.services[key], rendered)
+        key: (desired.services[key], rendered)
         for key, rendered in desires.rendered.items()
-        if only is None or key in only
+        if key in desired.services and (only is None or key in only)
     }
     judged = judge(wanted, found, desires.context)
-    return make_plan(desires.desired, desires.rendered, judged, found, owner=str(sync.owner), policy=policy, only=only)
+    return make_plan(desired, desires.rendered, judged, found, owner=str(sync.owner), policy=policy, only=only)
+
+
+def _unread(desires: Desires, found: Found, owner: str) -> dict[ServiceKey, tuple[Finding, ...]]:
+    """The services of ours of which something cannot be read, which is never taken for absent, and why."""
+    unread: dict[ServiceKey, tuple[Finding, ...]] = {}
+    if found.unread:
+        ours = {*desires.desired.services, *Sight(found).marked(owner)}
+        for key in ours & found.unread.keys():
+            finding = note(
+                "ledger-unreadable",
+                f"{key} keeps what it has, because its record cannot be read: {found.unread[key]}",
+                hint="Look at the record. Once its key is deleted, the next sync makes it anew from Git and the owner marks.",
+                service=key,
+            )
+            unread[key] = (finding,)
+    for key, rendered in desires.rendered.items() if found.silent else ():
+        for component in rendered.components:
+            if component.key.kind is Kind.CATALOG and (why := found.silent.get(component.key.datacenter)):
+                finding = note(
+                    "datacenter-silent",
+                    f"{key} keeps what it has, because the datacenter {component.key.datacenter} does not answer: {why}",
+                    hint="It goes on by itself when the datacenter is back.",
+                    service=key,
+                )
+                unread[key] = (finding,)
+    return unread

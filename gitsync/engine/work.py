@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 
 from gitsync.core.compare import expected
@@ -33,7 +33,10 @@ class Done:
 
 @dataclass(slots=True)
 class Work:
-    """One run under its lease. plans: the last plan of each service. intents: its ledger as it was written with the lock."""
+    """One run under its lease. plans: the last plan of each service. intents: its ledger as it was written with the lock.
+
+    reviewed: the digest of each service's plan where a person said that nothing else may be written.
+    """
 
     world: World
     sync: Sync
@@ -46,6 +49,7 @@ class Work:
     plans: dict[ServiceKey, ServicePlan]
     intents: dict[ServiceKey, Ledger] = field(default_factory=dict)
     done: dict[ServiceKey, Done] = field(default_factory=dict)
+    reviewed: Mapping[ServiceKey, str] | None = None
     writes: int = 0
 
     @property

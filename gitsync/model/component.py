@@ -141,7 +141,8 @@ class Found:
     entries: by (kind, lower-cased name), the five entry kinds, ours and foreign. gateways: terminating-gateway entries by name.
     nodes: external nodes by (datacenter, name). services: names in the catalog with their tags, and whether a node of ours
     is all that carries them is not said here. shadows: for names of ours that the catalog also has, the (node) names that carry
-    them, ours excluded. filtered: the lists from which Consul said it left something out.
+    them, ours excluded. filtered: the lists from which Consul said it left something out. silent: datacenters whose nodes could not
+    be read, and why. unread: services whose ledger could not be read, and why.
     """
 
     entries: Mapping[tuple[Kind, str], Entry] = field(default_factory=dict)
@@ -152,3 +153,5 @@ class Found:
     datacenters: tuple[str, ...] = ()
     ledgers: Mapping[ServiceKey, Ledger] = field(default_factory=dict)
     filtered: frozenset[str] = frozenset()
+    silent: Mapping[str, str] = field(default_factory=dict)
+    unread: Mapping[ServiceKey, str] = field(default_factory=dict)

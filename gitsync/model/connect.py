@@ -264,7 +264,8 @@ class Connect(Part):
         (), description="Shares of the requests; absent: none."
     )
     intentions: Annotated[Items[Intention], at_most(LIST_LENGTH), AfterValidator(_unique_sources)] | None = Field(
-        None, description="Who may call the service. Absent: not managed. An empty list: none of ours."
+        None,
+        description="Who may call the service. Absent: not managed. An empty list: there are none, and somebody else's are a conflict.",
     )
 
     @model_validator(mode="after")

@@ -67,3 +67,13 @@ class Desired:
     findings: tuple[Finding, ...] = ()
     paths: frozenset[str] = frozenset()
     """Every path that holds a spec file at this revision."""
+
+    def hidden_by(self, path: str) -> str:
+        """The unreadable path because of which nothing is known of *path*: itself, or a folder above it. "" if there is none.
+
+        A submodule or a link stands where a folder was, and what was read there is then no longer read.
+        """
+        parts = path.split("/")
+        folders = ("/".join(parts[:depth]) for depth in range(1, len(parts)))
+        names = (path, *(name for folder in folders for name in (folder, f"{folder}/")))
+        return next((name for name in names if name in self.unreadable), "")

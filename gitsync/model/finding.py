@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 
 from gitsync.model.key import ServiceKey
 
@@ -23,14 +24,36 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Place:
-    """Where in the repository: a path, and from 1 a line and a column (0: the file as a whole)."""
+    """Where in the repository: a path, and from 1 a line and a column (0: the file as a whole).
+
+    fields: of a spec's place, where its parts stand: lines of `<spec path> <line> <column>`. A part on the line of what
+    surrounds it has none of its own.
+    """
 
     path: str
     line: int = 0
     column: int = 0
+    fields: str = field(default="", repr=False)
+
+    def at(self, spec_path: str) -> Place:
+        """The place of a part of the spec that stands here: of the innermost part on the way to it that is known."""
+        line, column = _innermost(self.fields, spec_path) or (self.line, self.column)
+        return Place(self.path, line, column)
 
     def __str__(self) -> str:
         return self.path if not self.line else f"{self.path}:{self.line}" + (f":{self.column}" if self.column else "")
+
+
+@lru_cache(maxsize=16384)  # a plan asks the same of every spec that did not change
+def _innermost(fields: str, spec_path: str) -> tuple[int, int] | None:
+    if not fields or not spec_path:
+        return None
+    known = {path: (int(line), int(column)) for path, line, column in (each.split(" ") for each in fields.splitlines())}
+    while spec_path:
+        if spec_path in known:
+            return known[spec_path]
+        spec_path = spec_path[: max(spec_path.rfind("."), spec_path.rfind("["), 0)]
+    return None
 
 
 @dataclass(frozen=True, slots=True)

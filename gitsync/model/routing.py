@@ -169,7 +169,9 @@ class Exposure(Part):
     dc: Datacenter | None = Field(
         None, description="Datacenter of the gateway, and with catalog_external of the node. Absent: the agent's own."
     )
-    check: Check | None = Field(None, description="Health check, only with mode catalog_external.")
+    check: Check | None = Field(
+        None, description="Health check, only with mode catalog_external. Of several endpoints each is asked itself."
+    )
 
     @model_validator(mode="after")
     def _check_needs_a_node(self) -> Self:

@@ -7,7 +7,7 @@ is complete, so that equal meaning is an equal hash. A validator raises `wrong(.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Annotated, Any, Self
@@ -219,17 +219,36 @@ def _short_enough(spec: ServiceSpec) -> None:
 
 
 def sni_length(spec: ServiceSpec, longest_datacenter: int) -> int:
-    """An upper bound of the length of the mesh's SNI for *spec*, for datacenter names of *longest_datacenter* characters.
+    """An upper bound of the length of the mesh's SNI for *spec* and for what it leads to, for datacenter names of
+    *longest_datacenter* characters.
 
     Above SNI_LENGTH every client of the service loses all of its upstreams at its next restart. For tgw_static the host is
     part of the name.
     """
     subsets = spec.connect.resolver.subsets if spec.connect.resolver else {}
-    length = max((len(subset) + 1 for subset in subsets), default=0) + len(spec.name) + 63 + longest_datacenter
+    own = max((len(subset) + 1 for subset in subsets), default=0) + len(spec.name)
+    length = max((own, *_target_lengths(spec))) + 63 + longest_datacenter
     length += sum(len(name) + 1 for name in (spec.namespace, spec.partition) if name != DEFAULT)
     if spec.exposure.mode == "tgw_static" and spec.routing.host:
         length += len(spec.routing.host) + 1
     return length
+
+
+def _target_lengths(spec: ServiceSpec) -> Iterator[int]:
+    """The lengths of `<subset>.<name>` of everything to which *spec* sends the requests of its clients."""
+    resolver, router = spec.connect.resolver, spec.connect.router
+    named: list[tuple[str | None, str | None]] = [(split.service, split.subset) for split in spec.connect.splitter]
+    named += [
+        (each.destination.service, each.destination.subset)
+        for each in (router.routes if router else ())
+        if each.destination
+    ]
+    if resolver:
+        named += [(resolver.redirect.service, resolver.redirect.subset)] if resolver.redirect else []
+        for failover in resolver.failover.values():
+            named += [(failover.service, failover.subset)]
+            named += [(target.service, target.subset) for target in failover.targets]
+    return (len(service or spec.name) + (len(subset) + 1 if subset else 0) for service, subset in named)
 
 
 def spec_hash(spec: ServiceSpec) -> str:

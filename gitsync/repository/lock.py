@@ -39,7 +39,7 @@ class Held:
 async def exclusive(path: Path, *, seconds: float) -> AsyncIterator[Held]:
     """Hold the lock at *path*. A git whose gitsync was killed is ended. Raises Unavailable if it is not free in *seconds*."""
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _private(path.parent)
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         raise Unavailable(
@@ -85,6 +85,13 @@ def remove_tree(folder: Path) -> None:
             child.unlink() if child.is_symlink() else child.rmdir()
     with contextlib.suppress(FileNotFoundError):
         folder.rmdir()
+
+
+def _private(folder: Path) -> None:
+    """Make *folder*, and what is missing above it, for our user alone; `mkdir(parents=True)` opens the upper ones to all."""
+    for each in (*reversed(folder.parents), folder):
+        if not each.exists():
+            each.mkdir(mode=0o700, exist_ok=True)
 
 
 def _try(fd: int) -> bool:

@@ -25,8 +25,8 @@ MIB = 1024 * 1024
 STDERR_CAP = 64 * 1024
 """Bytes of stderr that are kept; the rest is read and dropped, so that a talkative child does not block."""
 
-# A limit that is lower already cannot be raised, and need not be.
-_LIMITED = 'ulimit -c 0; ulimit -v "$1" || :; ulimit -f "$2" || :; shift 2; exec "$@"'
+# A limit that is lower already cannot be raised, and need not be. What a child writes is for our user alone: specs name hosts.
+_LIMITED = 'umask 077; ulimit -c 0; ulimit -v "$1" || :; ulimit -f "$2" || :; shift 2; exec "$@"'
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -57,7 +59,7 @@ async def opened(url: str) -> AsyncIterator[Database]:
     shown = make_url(url).render_as_string(hide_password=True)
     if address.database and address.get_backend_name() == "sqlite":
         try:
-            Path(address.database).parent.mkdir(parents=True, exist_ok=True)
+            _make_private(Path(address.database))
         except OSError as error:
             raise Unavailable(f"the store {shown} cannot be made: {error.strerror} ({error.filename})") from error
     try:
@@ -84,6 +86,20 @@ def _address(url: str) -> URL:
     return address.set(drivername=drivers[backend])
 
 
+def _make_private(file: Path) -> None:
+    """Make *file*, and the folders that are missing above it, for our user alone: it holds what `redact` hides elsewhere.
+
+    SQLite gives its other files, the WAL say, the mode of this one. What is there already keeps its mode.
+    """
+    if file.name == ":memory:":
+        return
+    for folder in reversed(file.parents):
+        if not folder.exists():
+            folder.mkdir(mode=0o700, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+
+
 def _tune(connection: Any, _record: object) -> None:
     """Readers beside a writer, writers that wait for each other, and a power cut that costs the last moment at most."""
     cursor = connection.cursor()
@@ -93,27 +109,45 @@ def _tune(connection: Any, _record: object) -> None:
 
 
 def _migrate(address: URL, shown: str) -> None:
-    """Bring the tables up to date, in one transaction. Whoever comes second, in this process or another, waits."""
+    """Bring the tables up to date, in one transaction. Whoever comes second, in this process or another, waits.
+
+    Tables that are up to date are only looked at, so that `gitsync status` does not wait for whoever is writing.
+    """
     sqlite = address.get_backend_name() == "sqlite"
     engine = create_engine(address.set(drivername="sqlite+pysqlite") if sqlite else address, poolclass=NullPool)
     if sqlite:
         event.listen(engine, "connect", _tune)
+    with _ONE_MIGRATION, _told(shown):
+        with engine.connect() as connection:
+            if _current(connection, shown):
+                return
     with _ONE_MIGRATION, _told(shown), engine.begin() as connection:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if sqlite else f"SELECT pg_advisory_xact_lock({ADVISORY_LOCK})")
         _upgrade(connection, shown)
 
 
-def _upgrade(connection: Connection, shown: str) -> None:
+def _config(connection: Connection) -> Config:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection
-    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-    if newer := set(MigrationContext.configure(connection).get_current_heads()) - known:
+    return config
+
+
+def _current(connection: Connection, shown: str) -> bool:
+    """Whether the tables are up to date. Raises Invalid for those of a newer gitsync."""
+    scripts = ScriptDirectory.from_config(_config(connection))
+    found = set(MigrationContext.configure(connection).get_current_heads())
+    if newer := found - {script.revision for script in scripts.walk_revisions()}:
         raise Invalid(
             f"the store {shown} has tables of a newer gitsync ({', '.join(sorted(newer))}): use that one, or name another `store` "
             "(only history is missing then)."
         )
-    command.upgrade(config, "head")
+    return found == set(scripts.get_heads())
+
+
+def _upgrade(connection: Connection, shown: str) -> None:
+    if not _current(connection, shown):  # another one may have done it while we waited
+        command.upgrade(_config(connection), "head")
 
 
 @contextmanager

@@ -1,39 +1,39 @@
-"""A process that is killed at any request leaves nothing that the next run does not put in order."""
+"""A process that is killed at any write leaves nothing that the next run does not put in order."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import os
-import signal
-import subprocess
-import sys
+import multiprocessing
 from pathlib import Path
 
 import pytest
 
 from gitsync.model.run import exit_code
+from gitsync.model.sync import Options
+from gitsync.settings import load_settings
+from gitsync.wire import Silent, opened
 from tests.servers.consul import ConsulServer
 from tests.servers.fault_proxy import Fault, FaultProxy
 from tests.workbench import Workbench, external, static
 
 ROUTER = "prefix: /v1/\nretries: { attempts: 2 }"
-ROOT = Path(__file__).resolve().parents[2]
 
-RUN = """
-import asyncio, sys
-from pathlib import Path
-sys.path.insert(0, {root!r})
-from gitsync.settings import load_settings
-from gitsync.model.sync import Options
-from gitsync.wire import Silent, opened
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload([__name__])  # so that a process of its own costs no imports
 
-async def main():
-    async with opened(load_settings(Path({config!r}), {{}})) as house:
-        await house.room("payments").run(Options(), Silent())
+MOST_WRITES = 40
+"""More than the mixed change has on any Consul: the loop ends by itself, when a run ended before its write came."""
 
-asyncio.run(main())
-"""
+
+def run_once(config: str) -> None:
+    """One sync, in a process of its own."""
+
+    async def main() -> None:
+        async with opened(load_settings(Path(config), {})) as house:
+            await house.room("payments").run(Options(), Silent())
+
+    asyncio.run(main())
 
 
 def write_config(bench: Workbench, address: str) -> Path:
@@ -52,58 +52,69 @@ def write_config(bench: Workbench, address: str) -> Path:
     return config
 
 
-async def killed_at(bench: Workbench, consul: ConsulServer, number: int) -> bool:
-    """Run a sync in a process of its own and SIGKILL it at its *number*th write; False if it ended before."""
+async def killed_at(bench: Workbench, consul: ConsulServer, number: int, fault: Fault) -> bool:
+    """Run a sync in a process of its own and SIGKILL it at its *number*th write; False if it ended before.
+
+    HANG: before Consul saw the write. HANG_AFTER: Consul did it, and the process never heard.
+    """
     async with FaultProxy(consul.url) as proxy:
-        config = write_config(bench, proxy.url)
-        script = proxy.script(Fault.HANG, r"^(PUT|DELETE) ", nth=number)
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-c",
-            RUN.format(root=str(ROOT), config=str(config)),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
+        script = proxy.script(
+            fault, r"^(PUT|DELETE) ", nth=number, when=lambda request: "consistent" not in request.target
         )
-        reached = asyncio.create_task(script.reached())
-        ended = asyncio.create_task(process.wait())
+        process = PROCESSES.Process(target=run_once, args=(str(write_config(bench, proxy.url)),))
+        process.start()
+        reached = asyncio.create_task(script.done.wait() if fault is Fault.HANG_AFTER else script.reached())
+        ended = asyncio.create_task(asyncio.to_thread(process.join))
         await asyncio.wait({reached, ended}, return_when=asyncio.FIRST_COMPLETED)
-        alive = process.returncode is None
-        if alive:
-            os.kill(process.pid, signal.SIGKILL)
+        alive = process.is_alive()
+        process.kill()
         await ended
+        process.close()
         reached.cancel()
         return alive
 
 
-@pytest.mark.parametrize("number", range(1, 26, 2))
+@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize("fault", [Fault.HANG, Fault.HANG_AFTER])
 async def test_a_run_killed_at_any_write_is_finished_by_the_next(
-    bench: Workbench, consul: ConsulServer, number: int
+    bench: Workbench, consul: ConsulServer, fault: Fault, again: bool
 ) -> None:
+    """Creates, changes, deletes and a change of protocol and strategy; each time from the state that the last recovery left.
+
+    again: the change goes the other way, and the run after the killed one is killed as well.
+    """
     consul.put_entry("terminating-gateway", "tgw", Services=[{"Name": "zoo"}], Meta={"by": "terraform"})
     consul.put_entry("service-defaults", "zoo", Protocol="http")
     foreign = consul.entry("service-defaults", "zoo")
-    bench.commit(pay=external("pay", router=ROUTER), books=static("books"), shop=external("shop", "192.0.2.12"))
-    await bench.sync()
-    bench.remove("services/shop.yaml")
-    bench.commit(
-        pay=external("pay", "192.0.2.77", protocol="tcp"),
-        books=external("books", "192.0.2.11"),
-        new=external("new", "192.0.2.13"),
+    worlds = (
+        {"pay": external("pay", router=ROUTER), "books": static("books"), "shop": external("shop", "192.0.2.12")},
+        {
+            "pay": external("pay", "192.0.2.77", protocol="tcp"),
+            "books": external("books", "192.0.2.11"),
+            "new": external("new", "192.0.2.13"),
+        },
     )
+    bench.commit(**worlds[again])
+    await bench.sync()
 
-    killed = await killed_at(bench, consul, number)
-    report = await bench.sync()
+    for number in range(1, MOST_WRITES):
+        there, world = worlds[::-1] if (number + again) % 2 == 0 else worlds
+        bench.remove(*(f"services/{name}.yaml" for name in there.keys() - world.keys()))
+        bench.commit(**world)
+        killed = await killed_at(bench, consul, number, fault)
+        if again:
+            await killed_at(bench, consul, number // 2 + 1, fault)
+        report = await bench.sync()
 
-    assert exit_code(report) == 0, (killed, report)
-    assert (await bench.plan()).plan.empty
-    assert {entry["Name"] for entry in consul.entries("service-defaults")} == {"pay", "books", "new", "zoo"}
-    assert [row["Name"] for row in consul.entry("terminating-gateway", "tgw")["Services"]] == [
-        "books",
-        "new",
-        "pay",
-        "zoo",
-    ]
-    assert consul.entry("service-defaults", "zoo") == foreign
-    assert consul.keys("svc-handler/locks/") == []
-    assert {json.loads(consul.value(key))["state"] for key in consul.keys("svc-handler/ledger/")} == {"applied"}
-    assert consul.keys("svc-handler/owners/test/payments/holders/") == []
+        assert exit_code(report) == 0, (number, report)
+        assert (await bench.plan()).plan.empty, number
+        assert {entry["Name"] for entry in consul.entries("service-defaults")} == {*world, "zoo"}, number
+        rows = [row["Name"] for row in consul.entry("terminating-gateway", "tgw")["Services"]]
+        assert rows == sorted({*world, "zoo"}), number
+        assert consul.entry("service-defaults", "zoo") == foreign
+        assert consul.keys("svc-handler/locks/") == [], number
+        assert {json.loads(consul.value(key))["state"] for key in consul.keys("svc-handler/ledger/")} == {"applied"}
+        assert consul.keys("svc-handler/owners/test/payments/holders/") == [], number
+        if not killed:
+            break
+    assert 15 < number < MOST_WRITES - 1

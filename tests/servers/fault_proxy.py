@@ -30,6 +30,7 @@ class Fault(Enum):
     REDIRECT = auto()  # 301 to somewhere else
     SLOW = auto()  # `seconds` late
     HANG = auto()  # never
+    HANG_AFTER = auto()  # Consul did it, and the answer never comes
 
 
 ANSWERS = {
@@ -77,6 +78,7 @@ class Script:
     text: str | None
     seen: int = 0
     hits: int = 0
+    done: asyncio.Event = field(default_factory=asyncio.Event)  # of HANG_AFTER: Consul did it
     _hit: asyncio.Event = field(default_factory=asyncio.Event)
 
     def takes(self, request: Request) -> bool:
@@ -194,6 +196,9 @@ class FaultProxy:
             await writer.drain()
             return True
         answer = await upstream.ask(request)
+        if fault is Fault.HANG_AFTER and script:
+            script.done.set()
+            await asyncio.Event().wait()
         if fault is Fault.CUT_AFTER:
             writer.transport.abort()
             return False

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from hashlib import sha1
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from gitsync.core.entries.entry import filled, marks, tenancy
 from gitsync.model.component import Component
 from gitsync.model.context import RenderContext
+from gitsync.model.grammar import normal_host
 from gitsync.model.key import DEFAULT, SERVICE_MARK, ComponentKey, Kind, ServiceKey
 from gitsync.model.routing import Check
 from gitsync.model.spec import ServiceSpec
@@ -70,10 +73,37 @@ def _node(spec: ServiceSpec, context: RenderContext, server: Server, name: str) 
         "Service": service,
     }
     if spec.exposure.check:
-        body["Check"] = _check(spec.name, spec.exposure.check)
+        body["Check"] = _check(spec.name, spec.exposure.check, server, servers(spec))
     return Component(ComponentKey(spec.key, Kind.CATALOG, f"{datacenter}/{name}"), body)
 
 
-def _check(name: str, check: Check) -> dict[str, Any]:
-    definition = filled(TCP=check.tcp, HTTP=check.http, Interval=str(check.interval), Timeout=str(check.timeout))
-    return {"CheckID": f"gitsync:{name}", "Name": f"reachable at {check.tcp or check.http}", "Definition": definition}
+def _check(name: str, check: Check, server: Server, all_servers: Collection[Server]) -> dict[str, Any]:
+    """The check of *server*'s node. One that names one of several servers stands for all of them: each is asked itself.
+
+    Else a server that is down would take the others with it, or be held up by them. A check of something else (a page
+    of a load balancer's, say) is on every node as it is written.
+    """
+    tcp, http = check.tcp, check.http
+    if tcp:
+        host, _, port = tcp.rpartition(":")
+        tcp = _asked(host, int(port), server, all_servers) or tcp
+    elif http:
+        url = urlsplit(http)
+        there = _asked(url.hostname or "", url.port or (443 if url.scheme == "https" else 80), server, all_servers)
+        http = url._replace(netloc=there).geturl() if there else http
+    definition = filled(TCP=tcp, HTTP=http, Interval=str(check.interval), Timeout=str(check.timeout))
+    return {"CheckID": f"gitsync:{name}", "Name": f"reachable at {tcp or http}", "Definition": definition}
+
+
+def _asked(host: str, port: int, server: Server, all_servers: Collection[Server]) -> str:
+    """The address at which *server* is asked; "" where that is the check's own, or the check is of something else.
+
+    The port is the server's, where the check names that of a server, else the check's, which then is one for all.
+    """
+    named = Server(normal_host(host.strip("[]")), port)
+    if all(each.host != named.host for each in all_servers):
+        return ""
+    asked = Server(server.host, server.port if named in all_servers else port)
+    if asked == named:
+        return ""
+    return f"[{asked.host}]:{asked.port}" if ":" in asked.host else f"{asked.host}:{asked.port}"

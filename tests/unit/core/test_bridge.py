@@ -83,7 +83,7 @@ def test_a_service_waits_for_the_one_it_leads_to():
     made = plan(world, [Wish("a", failover=("b", "v1")), b])
 
     assert verdicts(made) == {"a": "refused", "b": "refused"}
-    assert codes(made, "a") == {"protocol-blocked"}
+    assert codes(made, "a") == {"reference-missing"}
 
 
 def test_a_subset_that_is_not_there_is_said_before_anything_is_written():
