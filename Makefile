@@ -5,14 +5,17 @@ PYTHON ?= python3
 PYTEST_ARGS ?=
 DEMO_ARGS ?=
 BENCH_ARGS ?=
+FAULTS_ARGS ?=
 BIN := .venv/bin
 
-.PHONY: help demo test bench lint format venv lock clean
+.PHONY: help demo test test-faults needed bench lint format venv lock clean
 
 help:
 	@echo 'make demo    start a Consul, sync the example specs into it, show what happens'
 	@echo 'make test    everything that must hold: formatting, types, layers, tests (PYTEST_ARGS="-k word" for a part of them)'
+	@echo 'make test-mesh  traffic through real Envoys; needs GITSYNC_TEST_CONSUL of 1.18 or newer (PYTEST_ARGS="-k word")'
 	@echo 'make bench   how fast a sync is, as ratios to the bare Consul (BENCH_ARGS="--services 10000")'
+	@echo 'make test-faults  a fault at every request, hours of it, and what is left after each (FAULTS_ARGS="--seconds 60")'
 	@echo 'make lint    the same without the tests'
 	@echo 'make format  put the code in its form'
 	@echo 'make venv    .venv from requirements/dev.txt'
@@ -33,14 +36,27 @@ lint: venv
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
+# What all of the tests need is said before any of them runs; a part of them may need less.
+needed: venv
+	$(if $(PYTEST_ARGS),,@$(PYTHON) scripts/test-deps --check)
+
 # One worker a core of a small machine; a file's tests share a Consul, so they stay together.
-test: lint
+test: needed lint
 	@consul=$${GITSYNC_TEST_CONSUL:-$$(GITSYNC_CONSUL_FROM=debian $(PYTHON) scripts/consul)} \
 	&& exec env GITSYNC_TEST_CONSUL="$$consul" $(BIN)/pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+
+# Needs GITSYNC_TEST_CONSUL of 1.18 or newer, and says so where there is none.
+test-mesh: venv
+	@exec $(BIN)/pytest tests/mesh $(PYTEST_ARGS)
 
 bench: venv
 	@consul=$${GITSYNC_TEST_CONSUL:-$$(GITSYNC_CONSUL_FROM=debian $(PYTHON) scripts/consul)} \
 	&& exec env GITSYNC_TEST_CONSUL="$$consul" $(BIN)/python tests/bench/sync.py $(BENCH_ARGS)
+
+# Each fault in a run of its own, one after the other: docs/reliability.md says how long it takes and what it showed.
+test-faults: venv
+	@consul=$${GITSYNC_TEST_CONSUL:-$$(GITSYNC_CONSUL_FROM=debian $(PYTHON) scripts/consul)} \
+	&& exec env GITSYNC_TEST_CONSUL="$$consul" $(BIN)/python -m tests.campaign $(FAULTS_ARGS)
 
 format: venv
 	$(BIN)/ruff check --fix .

@@ -8,6 +8,7 @@ Everything it starts listens on 127.0.0.1 on free ports, lives in a temporary fo
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -108,14 +110,41 @@ class Told(BaseException):
     """Somebody wants this to end: by Ctrl-C, SIGTERM, or by closing the terminal."""
 
 
-def obey(number: int, _frame: object) -> None:
-    """End in order, once: what a second signal would interrupt is the tidying up."""
-    for each in SIGNALS:
-        signal.signal(each, signal.SIG_IGN)
-    raise Told(number)
+class Signals:
+    """What SIGINT, SIGTERM and SIGHUP do: end the demo in order, once, and not while what has to be ended is half begun."""
+
+    OBEYED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def __init__(self) -> None:
+        self._busy, self._told = False, 0
+
+    def obey(self) -> None:
+        """From now on. What was to be ignored, as nohup says it, is ignored."""
+        for each in self.OBEYED:
+            if signal.getsignal(each) is not signal.SIG_IGN:
+                signal.signal(each, self._tell)
+
+    @contextlib.contextmanager
+    def put_off(self) -> Iterator[None]:
+        """Let them wait: between a server's start and the line that knows of it they would leave it behind."""
+        self._busy = True
+        yield
+        self._busy = False
+        if self._told:
+            self._end()
+
+    def _tell(self, number: int, _frame: object) -> None:
+        self._told = number
+        if not self._busy:
+            self._end()
+
+    def _end(self) -> None:
+        for each in self.OBEYED:  # a second one would interrupt the tidying up
+            signal.signal(each, signal.SIG_IGN)
+        raise Told(self._told)
 
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SIGNALS = Signals()
 
 
 def main() -> int:
@@ -125,7 +154,10 @@ def main() -> int:
         print("demo: run it with `make demo`; it needs git on the PATH", file=sys.stderr)
         return 1
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="gitsync-demo-") as name, ConsulServer(binary) as consul:
+    with contextlib.ExitStack() as stack:
+        with SIGNALS.put_off():
+            name = stack.enter_context(tempfile.TemporaryDirectory(prefix="gitsync-demo-"))
+            consul = stack.enter_context(ConsulServer(binary))
         demo = Demo(Path(name), consul)
         demo.begin()
         version = ".".join(map(str, consul.version))
@@ -185,9 +217,7 @@ def _name(path: Path) -> str:
 
 
 if __name__ == "__main__":
-    for wanted in SIGNALS:
-        if signal.getsignal(wanted) is not signal.SIG_IGN:
-            signal.signal(wanted, obey)
+    SIGNALS.obey()
     try:
         sys.exit(main())
     except Told as told:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import io
+import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 import typer
 
 from gitsync.cli.adopt import adopt
 from gitsync.cli.approve import approve
-from gitsync.cli.call import INTERRUPTED, USAGE, bug
+from gitsync.cli.call import INTERRUPTED, USAGE, bug, drop_output, is_full
 from gitsync.cli.init import init
 from gitsync.cli.plan import plan
 from gitsync.cli.release import release
@@ -27,6 +30,7 @@ from gitsync.cli.suspend import suspend
 from gitsync.cli.sync import sync
 from gitsync.cli.validate import validate
 from gitsync.cli.version import version
+from gitsync.model.errors import Unavailable
 
 PANELS = {
     "Begin": (init, validate, schema),
@@ -60,6 +64,9 @@ for panel, commands in PANELS.items():
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line, and end the process."""
+    if sys.stdout is None or sys.stderr is None:  # `>&-`: what is printed goes nowhere, and the exit code still tells
+        nowhere = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  until the process ends
+        sys.stdout, sys.stderr = sys.stdout or nowhere, sys.stderr or nowhere
     given = list(sys.argv[1:] if arguments is None else arguments)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -71,8 +78,17 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except typer.Abort:
         code = INTERRUPTED
     except Exception as error:  # noqa: BLE001  the last line of defence: one line instead of a traceback
-        code = bug(Screen(), error, debug="--debug" in given)
+        code = _unwritten(error) if is_full(error) else bug(Screen(), error, debug="--debug" in given)
     sys.exit(code or 0)
+
+
+def _unwritten(error: Exception) -> int:
+    """Say that what was printed is not all there."""
+    with contextlib.suppress(OSError):  # both streams may go to that disk
+        cause = error.strerror if isinstance(error, OSError) else error
+        Screen().fail(f"the output cannot be written: {cause}. What was done stays done; free some space.")
+    drop_output()
+    return Unavailable.exit_code
 
 
 def _misused(error: typer.TyperException) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import getpass
 import os
 import signal
@@ -47,13 +48,25 @@ def carry_out(work: Callable[[Screen], Awaitable[int]], *, as_json: bool = False
         screen.note("stopped; what was written is recorded, and the next run goes on from there")
         code = 128 + told[0] if told else INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered goes nowhere
+        drop_output()
         code = NO_READER
-    except Exception as error:  # noqa: BLE001  whatever it is, one line says so, and the exit code
+    except Exception as error:  # whatever it is, one line says so, and the exit code
+        if is_full(error):
+            raise  # `gitsync.cli.app.main` knows what to do
         code = bug(screen, error, debug=debug)
     finally:
         sink.close()
     raise typer.Exit(code)
+
+
+def is_full(error: Exception) -> bool:
+    """Whether the disk did not take what was printed. Where gitsync writes files of its own, that is another error."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
+
+def drop_output() -> None:
+    """Let what is still buffered for standard output go nowhere: the end of the process would stumble over it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def bug(screen: Screen, error: Exception, *, debug: bool) -> int:

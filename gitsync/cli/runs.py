@@ -53,7 +53,8 @@ def runs(
     async def work(screen: Screen) -> int:
         settings = settings_of(config, screen.warn)
         chosen([sync] if sync else None, settings.syncs)
-        async with Store.open(settings.store) as store:  # and nothing else: what happened can be read while Consul is away
+        # Nothing but the history is opened: what happened can be read while Consul is away.
+        async with Store.open(settings.store) as store:
             if not one:
                 rows = await store.runs(sync, limit)
                 screen.document({"runs": [dict(row) for row in rows]})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -12,10 +13,10 @@ from gitsync.core.sight import node_body, owns
 from gitsync.engine.lock import Claim, lock
 from gitsync.engine.observe import observe_entries, read_ledgers, read_owner
 from gitsync.engine.ports import Consul, Lease, Op, World
-from gitsync.engine.retry import retried
+from gitsync.engine.retry import retried, to_its_end
 from gitsync.model import kv
 from gitsync.model.component import Body, Ledger
-from gitsync.model.errors import Busy, Conflict, Invalid, Rejected, StaleIndex
+from gitsync.model.errors import Busy, Conflict, GitsyncError, Invalid, Rejected, StaleIndex
 from gitsync.model.features import Feature
 from gitsync.model.key import ENTRY_KINDS, OWNER_MARK, RELEASED_PREFIX, ComponentKey, Kind, Owner, ServiceKey
 from gitsync.model.kv import Approval, OwnerRecords, Suspension
@@ -42,11 +43,19 @@ async def approve(world: World, owner: Owner, holds: tuple[Hold, ...], digest: s
             f"the commit wants no service at all, so approving it deletes all {len(hold.services)} of them. "
             f"If that is meant: `gitsync approve {hold.digest} --empty`."
         )
-    records = await read_owner(world.consul, world.clock, owner)
-    approval = Approval(
-        hold.digest, frozenset((key.path, index) for key, index in hold.services), hold.empty, by, _now(world)
+    records, ledgers = await asyncio.gather(
+        read_owner(world.consul, world.clock, owner), read_ledgers(world.consul, world.clock)
     )
-    others = [each for each in records.approvals if each.digest != hold.digest]
+    recorded = {key.path for key in (*ledgers.read, *ledgers.unread)}
+    approval = Approval(
+        hold.digest, frozenset((key.path, index) for key, index in hold.services), hold.empty, by, world.clock.stamp()
+    )
+    # What was approved and has no record any more is gone: kept for ever, approvals would outgrow the key that they stand in.
+    others = [
+        each
+        for each in records.approvals
+        if each.digest != hold.digest and any(path in recorded for path, _ in each.services)
+    ]
     await _swap(world, f"{kv.owner(owner)}approvals", kv.approvals_json([*others, approval]), records.approvals_index)
     return hold
 
@@ -74,10 +83,6 @@ async def _swap(world: World, key: str, value: bytes, index: int) -> None:
         pair = await retried(partial(world.consul.read_key, key), world.clock)
         if pair is None or pair.value != value:
             raise Conflict(f"{key} was changed by somebody else meanwhile: {failures[0].what}. Try again.")
-
-
-def _now(world: World) -> str:
-    return world.clock.now().isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 # -- release --------------------------------------------------------------------------------------------------------------
@@ -108,7 +113,8 @@ async def release(world: World, owner: Owner, key: ServiceKey) -> tuple[Componen
             raise refused
         return await _unmark(world, owner, ledger, lease)
     finally:
-        await asyncio.shield(lease.destroy())
+        with suppress(GitsyncError):  # then it ends by itself
+            await to_its_end(lease.destroy())
 
 
 async def _unmark(world: World, owner: Owner, ledger: Ledger, lease: Lease) -> tuple[ComponentKey, ...]:

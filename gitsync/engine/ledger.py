@@ -29,7 +29,7 @@ def applying(
 ) -> Ledger:
     """What the ledger says before the first write: the union of what was and what will be.
 
-    had: the components that stand in Consul and that the plan changes because they are ours, or are now taken over.
+    had: the components that are ours by the plan already (`standing`).
     """
     own = ledger if ledger and ledger.state != "deleting" else None
     version = own.version + (own.spec_hash != wanted.hash) if own else (ledger.version + 1 if ledger else 1)
@@ -44,6 +44,12 @@ def applying(
         origin=wanted.origin,
         components=_union(ledger.components if ledger else (), components, had),
     )
+
+
+def standing(plan: ServicePlan) -> frozenset[ComponentKey]:
+    """The components that stand in Consul and that *plan* changes: ours, or taken over by it."""
+    first = {change.key: change for change in reversed(plan.changes)}
+    return frozenset(key for key, change in first.items() if change.before is not None)
 
 
 def _union(

@@ -181,6 +181,10 @@ class Clock:
     new_id: Callable[[], str]
     jitter: Callable[[], float]
 
+    def stamp(self) -> str:
+        """The time now, ISO 8601, UTC."""
+        return self.now().isoformat(timespec="seconds").replace("+00:00", "Z")
+
 
 @dataclass(frozen=True, slots=True)
 class World:

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
 
 from gitsync.engine.converge import converge
-from gitsync.engine.ledger import adoption_op, applying, deleting, submission_ops
+from gitsync.engine.ledger import adoption_op, applying, deleting, standing, submission_ops
 from gitsync.engine.lock import Claim, Locked, lock, make_way
 from gitsync.engine.look import Look, look
 from gitsync.engine.observe import read_ledgers
+from gitsync.engine.own import advance, clean_up, own_records
 from gitsync.engine.patience import Patience
 from gitsync.engine.ports import Lease, Op, Progress, World
-from gitsync.engine.process import identity, is_dead
-from gitsync.engine.report import Head, Steps, early_end, exceptions_of, report
+from gitsync.engine.process import identity
+from gitsync.engine.report import Head, Steps, early_end, report
 from gitsync.engine.retry import retried, to_its_end
 from gitsync.engine.think import Memory, policy_of
 from gitsync.engine.work import Done, Work, fingerprint
 from gitsync.model import kv
 from gitsync.model.component import Observed
-from gitsync.model.errors import Conflict, Fenced, Forbidden, GitsyncError, Rejected, Unavailable
+from gitsync.model.errors import Conflict, GitsyncError, Rejected, Unavailable
 from gitsync.model.key import ServiceKey
 from gitsync.model.plan import Hold, ServicePlan, Verdict
 from gitsync.model.run import Outcome, RunReport
@@ -50,15 +49,15 @@ async def reconcile(world: World, sync: Sync, options: Options, mind: Mind, prog
     Raises nothing that gitsync knows: what ended the run early is in the report.
     """
     steps = Steps(world.clock, progress)
-    head = Head(world.clock.new_id(), sync.name, options.trigger, _now(world))
+    head = Head(world.clock.new_id(), sync.name, options.trigger, world.clock.stamp())
     try:
         seen = await look(world, sync, options, mind.memory, steps, to_write=True)
         if options.expect and not seen.plan.digest.startswith(options.expect):
             raise Conflict(
                 f"the plan is {seen.plan.digest[:12]} now, not {options.expect}. Look at `gitsync plan {sync.name}` again."
             )
-        await _own_records(world, sync, options, seen)
-        await _clean_up(world, sync, seen, steps)
+        await own_records(world, sync, options, seen)
+        await clean_up(world, sync, seen, steps)
     except GitsyncError as error:
         return await _ended_early(world, head, steps, error, mind)
     mind.trouble = ""
@@ -70,7 +69,7 @@ async def reconcile(world: World, sync: Sync, options: Options, mind: Mind, prog
     mind.attempted = sha
     if not pending and not new:
         head = replace(head, run="")  # nothing to tell but that all was looked at
-        await world.archive.touch(sync.name, revision=sha, checked=_now(world))
+        await world.archive.touch(sync.name, revision=sha, checked=world.clock.stamp())
         return await _apply(world, sync, options, mind, Run(head, seen, steps, done, pending))
     try:
         await to_its_end(
@@ -81,7 +80,7 @@ async def reconcile(world: World, sync: Sync, options: Options, mind: Mind, prog
         ended = await _apply(world, sync, options, mind, Run(head, seen, steps, done, pending))
     except BaseException as stopped:
         reason = Conflict(f"stopped in the middle ({type(stopped).__name__}). The next run goes on from here.")
-        ended = early_end(head, steps, reason, finished=_now(world), revision=sha)
+        ended = early_end(head, steps, reason, finished=world.clock.stamp(), revision=sha)
         await to_its_end(world.archive.finish_run(ended))
         raise
     await to_its_end(world.archive.finish_run(ended))
@@ -124,8 +123,8 @@ async def _apply(world: World, sync: Sync, options: Options, mind: Mind, run: Ru
                 )
                 await _write_all(work, run.pending)
             _learn(world, seen, done, mind)
-        applied = await _advance(world, sync, seen, done, run.head.run)
-        if seen.plan.holds != mind.holds:
+        applied = await advance(world, sync, seen, done, run.head.run)
+        if seen.plan.holds != mind.holds and not seen.trouble:
             await world.archive.record_holds(sync.name, seen.plan.holds)
             mind.holds = seen.plan.holds
     except GitsyncError as stopped:
@@ -133,12 +132,12 @@ async def _apply(world: World, sync: Sync, options: Options, mind: Mind, run: Ru
         step = run.steps.current
         done.update({key: Done(Outcome.FAILED, step, str(stopped), stopped) for key in run.pending - done.keys()})
     seen = replace(seen, plan=replace(seen.plan, services=plans))
-    return report(run.head, seen, done, run.steps, finished=_now(world), applied=applied, error=trouble)
+    return report(run.head, seen, done, run.steps, finished=world.clock.stamp(), applied=applied, error=trouble)
 
 
 async def _ended_early(world: World, head: Head, steps: Steps, error: GitsyncError, mind: Mind) -> RunReport:
     """A run that could not look. It is told once, not every minute."""
-    ended = early_end(head, steps, error, finished=_now(world))
+    ended = early_end(head, steps, error, finished=world.clock.stamp())
     if str(error) != mind.trouble:
         await to_its_end(_told(world, head, ended))
     mind.trouble = str(error)
@@ -148,55 +147,6 @@ async def _ended_early(world: World, head: Head, steps: Steps, error: GitsyncErr
 async def _told(world: World, head: Head, ended: RunReport) -> None:
     await world.archive.begin_run(run=head.run, sync=head.sync, revision="", trigger=head.trigger, started=head.started)
     await world.archive.finish_run(ended)
-
-
-def _now(world: World) -> str:
-    return world.clock.now().isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
-async def _own_records(world: World, sync: Sync, options: Options, seen: Look) -> None:
-    """Whose repository this is, and where the sync is held: written before anything that depends on it."""
-    ops = []
-    if seen.records.lineage != sync.lineage:
-        ops.append(
-            Op("cas", f"{kv.owner(sync.owner)}lineage", kv.lineage_json(sync.lineage), index=seen.records.lineage_index)
-        )
-    if options.rev:
-        pin = kv.Suspension(f"held at {seen.revision.sha[:12]} by sync --rev", pinned=seen.revision.sha)
-        ops.append(
-            Op("cas", f"{kv.owner(sync.owner)}suspended", kv.suspension_json(pin), index=seen.records.suspension_index)
-        )
-    if ops:
-        failures = await retried(lambda: world.consul.transact(ops), world.clock)
-        if failures and not await _stand(world, ops):
-            what = ops[failures[0].op_index].key
-            if "ermission denied" in failures[0].what:
-                raise Forbidden(f"the token may not write {what}: {failures[0].what}. It needs write on `{kv.ROOT}`.")
-            raise Conflict(f"{what} was changed by somebody else meanwhile: {failures[0].what}. Try again.")
-
-
-async def _stand(world: World, ops: Sequence[Op]) -> bool:
-    """Whether all of *ops* was written: our own transaction may have been applied although its answer was lost."""
-    pairs = [await retried(partial(world.consul.read_key, op.key), world.clock) for op in ops]
-    return all(pair is not None and pair.value == op.value for pair, op in zip(pairs, ops, strict=True))
-
-
-async def _clean_up(world: World, sync: Sync, seen: Look, progress: Progress) -> None:
-    """Remove what runs left behind that were killed: the session of a process that is dead, and records without a session."""
-    for session, record in sorted((seen.records.holders or {}).items()):
-        try:
-            await _tidied(world, sync, session, record, progress)
-        except Rejected as refused:  # it is only tidiness: what is locked there is another question
-            progress.say(f"the record of the session {session} stays: {refused}")
-
-
-async def _tidied(world: World, sync: Sync, session: str, record: object, progress: Progress) -> None:
-    dead = isinstance(record, dict) and is_dead(record)
-    if dead and isinstance(record, dict):
-        progress.say(f"the run {record.get('run')} of process {record.get('pid')} was killed: ending its session")
-        await retried(partial(world.consul.destroy_session, session), world.clock)
-    if dead or not await retried(partial(world.consul.session_exists, session), world.clock):
-        await retried(partial(world.consul.transact, [Op("delete", kv.holder(sync.owner, session))]), world.clock)
 
 
 def _waiting(world: World, seen: Look, mind: Mind) -> dict[ServiceKey, Done]:
@@ -234,7 +184,7 @@ async def _lease(world: World, sync: Sync, run: str, progress: Progress) -> Asyn
     lease = await retried(lambda: world.consul.open_lease(f"svc-handler:{sync.name}"), world.clock)
     holder = kv.holder(sync.owner, lease.id)
     try:
-        record = {"run": run, "at": _now(world), **identity()}
+        record = {"run": run, "at": world.clock.stamp(), **identity()}
         await retried(lambda: world.consul.transact([Op("set", holder, kv.dump(record))]), world.clock)
         yield lease
     finally:
@@ -295,11 +245,8 @@ async def _locked(work: Work, keys: frozenset[ServiceKey]) -> Locked:
             ops = []
         else:
             wanted = work.desires.desired.services[key]
-            first = {change.key: change for change in reversed(plan.changes)}
-            had = {each for each, change in first.items() if change.before is not None}
-            intent = applying(
-                key, before, wanted, work.desires.components(key), had=had, owner=work.owner, new_id=new_id
-            )
+            components = work.desires.components(key)
+            intent = applying(key, before, wanted, components, had=standing(plan), owner=work.owner, new_id=new_id)
             ops = [*submission_ops(intent), *adoption_op(plan, at=work.now)]
         work.intents[key] = intent
         claims.append(
@@ -327,37 +274,3 @@ async def _make_way(work: Work, locked: Locked) -> frozenset[ServiceKey]:
         say=work.progress.say,
     )
     return frozenset(key for key, session in locked.held.items() if session not in remaining)
-
-
-def _says(value: bytes, record: kv.Applied) -> bool:
-    """Whether another process of ours recorded the same."""
-    try:
-        said = json.loads(value)
-    except ValueError:
-        return False
-    wanted = json.loads(kv.applied_json(record))
-    return isinstance(said, dict) and all(said.get(name) == wanted[name] for name in ("revision", "exceptions"))
-
-
-async def _advance(world: World, sync: Sync, seen: Look, done: dict[ServiceKey, Done], run: str) -> str:
-    """Write the applied revision once every service that could be is verified; the revision that holds now."""
-    if seen.trouble or any(
-        end.retryable or end.outcome is Outcome.BUSY or isinstance(end.error, Fenced) for end in done.values()
-    ):
-        return seen.applied
-    exceptions = exceptions_of(seen.plan, done, seen.desires.desired)
-    before = seen.records.applied
-    sha = seen.revision.sha
-    if before and before.revision == sha and dict(before.exceptions) == exceptions:
-        return sha
-    record = kv.Applied(sha, exceptions, run, _now(world))
-    op = Op("cas", f"{kv.owner(sync.owner)}revision", kv.applied_json(record), index=seen.records.applied_index)
-    failures = await retried(lambda: world.consul.transact([op]), world.clock)
-    if failures:
-        pair = await retried(lambda: world.consul.read_key(op.key), world.clock)
-        if pair is None or not _says(pair.value, record):
-            raise Conflict(
-                f"{op.key} was changed by another process of {sync.owner} meanwhile. Run only one, or let this one try again."
-            )
-    await world.specs.keep(sha)
-    return sha

@@ -58,7 +58,7 @@ class Work:
 
     @property
     def now(self) -> str:
-        return self.world.clock.now().isoformat(timespec="seconds").replace("+00:00", "Z")
+        return self.world.clock.stamp()
 
     def components_of(self, keys: frozenset[ServiceKey]) -> set[ComponentKey]:
         """Every component that *keys* have or want."""

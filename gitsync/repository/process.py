@@ -155,11 +155,15 @@ def _start(
 
 @contextlib.contextmanager
 def _source(content: bytes) -> Iterator[int | IO[bytes]]:
-    """*content* as a file and not a pipe: whoever writes into a pipe must at the same time read what comes back."""
+    """*content* as a file and not a pipe: whoever writes into a pipe must at the same time read what comes back.
+
+    A file in memory, where there is such a thing: a full or read-only /tmp is no reason not to read the mirror.
+    """
     if not content:
         yield subprocess.DEVNULL
         return
-    with tempfile.TemporaryFile() as file:
+    in_memory = hasattr(os, "memfd_create")
+    with os.fdopen(os.memfd_create("stdin"), "w+b") if in_memory else tempfile.TemporaryFile() as file:
         file.write(content)
         file.seek(0)
         yield file

@@ -37,15 +37,31 @@ _ONE_MIGRATION = threading.Lock()
 class Database:
     """An engine, and the one way to a transaction on it."""
 
-    def __init__(self, engine: AsyncEngine, shown: str) -> None:
-        self._engine, self._shown = engine, shown
+    def __init__(self, engine: AsyncEngine, address: URL, shown: str) -> None:
+        self._engine, self._address, self._shown = engine, address, shown
+        self._file: tuple[int, int] | None = None
+        self._preparing = asyncio.Lock()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
         """A transaction; it is committed unless the block raises. Raises Unavailable if the database does not take it."""
+        await self.prepare()
         with _told(self._shown):
             async with self._engine.begin() as connection:
                 yield connection
+
+    async def prepare(self) -> None:
+        """Make the database and its tables, unless that was done.
+
+        A file that was deleted or replaced (from a backup, say) is prepared anew: an open connection to the old one would go on
+        writing where nobody ever reads.
+        """
+        async with self._preparing:
+            if self._file is None or self._file != _identity(self._address):
+                await self._engine.dispose()
+                _make_private(self._address, self._shown)
+                await asyncio.to_thread(_migrate, self._address, self._shown)
+                self._file = _identity(self._address)
 
 
 @asynccontextmanager
@@ -57,22 +73,18 @@ async def opened(url: str) -> AsyncIterator[Database]:
     """
     address = _address(url)
     shown = make_url(url).render_as_string(hide_password=True)
-    if address.database and address.get_backend_name() == "sqlite":
-        try:
-            _make_private(Path(address.database))
-        except OSError as error:
-            raise Unavailable(f"the store {shown} cannot be made: {error.strerror} ({error.filename})") from error
     try:
         engine = create_async_engine(address, pool_pre_ping=address.get_backend_name() != "sqlite")
     except ModuleNotFoundError:
         raise Invalid(
             f"the store {shown} needs psycopg, which is not installed: pip install 'gitsync[postgres]', or take sqlite:///FILE."
         ) from None
-    await asyncio.to_thread(_migrate, address, shown)
     if address.get_backend_name() == "sqlite":
         event.listen(engine.sync_engine, "connect", _tune)
     try:
-        yield Database(engine, shown)
+        database = Database(engine, address, shown)
+        await database.prepare()
+        yield database
     finally:
         await engine.dispose()
 
@@ -86,18 +98,40 @@ def _address(url: str) -> URL:
     return address.set(drivername=drivers[backend])
 
 
-def _make_private(file: Path) -> None:
-    """Make *file*, and the folders that are missing above it, for our user alone: it holds what `redact` hides elsewhere.
+def _file_of(address: URL) -> Path | None:
+    """SQLite's file; None where the database is none."""
+    is_file = address.get_backend_name() == "sqlite" and address.database and address.database != ":memory:"
+    return Path(address.database) if is_file and address.database else None
+
+
+def _identity(address: URL) -> tuple[int, int]:
+    """Which file stands there now; nothing and no file are (0, 0)."""
+    file = _file_of(address)
+    if file is None:
+        return 0, 0
+    try:
+        status = file.stat()
+    except OSError:
+        return 0, 0
+    return status.st_dev, status.st_ino
+
+
+def _make_private(address: URL, shown: str) -> None:
+    """Make SQLite's file, and the folders that are missing above it, for our user alone: it holds what `redact` hides elsewhere.
 
     SQLite gives its other files, the WAL say, the mode of this one. What is there already keeps its mode.
     """
-    if file.name == ":memory:":
+    file = _file_of(address)
+    if file is None:
         return
-    for folder in reversed(file.parents):
-        if not folder.exists():
-            folder.mkdir(mode=0o700, exist_ok=True)
-    with contextlib.suppress(FileExistsError):
-        os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    try:
+        for folder in reversed(file.parents):
+            if not folder.exists():
+                folder.mkdir(mode=0o700, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise Unavailable(f"the store {shown} cannot be made: {error.strerror} ({error.filename})") from error
 
 
 def _tune(connection: Any, _record: object) -> None:
@@ -117,10 +151,9 @@ def _migrate(address: URL, shown: str) -> None:
     engine = create_engine(address.set(drivername="sqlite+pysqlite") if sqlite else address, poolclass=NullPool)
     if sqlite:
         event.listen(engine, "connect", _tune)
-    with _ONE_MIGRATION, _told(shown):
-        with engine.connect() as connection:
-            if _current(connection, shown):
-                return
+    with _ONE_MIGRATION, _told(shown), engine.connect() as connection:
+        if _current(connection, shown):
+            return
     with _ONE_MIGRATION, _told(shown), engine.begin() as connection:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if sqlite else f"SELECT pg_advisory_xact_lock({ADVISORY_LOCK})")
         _upgrade(connection, shown)

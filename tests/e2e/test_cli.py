@@ -271,6 +271,16 @@ def test_runs_lists_what_was_done_and_shows_one(gitsync: Terminal, bench: Workbe
     assert gitsync("runs", "--id", "nosuchrun").code == 3
 
 
+def test_what_happened_can_be_read_while_consul_is_away(gitsync: Terminal, bench: Workbench):
+    gitsync.configure()
+    bench.commit(pay=external("pay"))
+    gitsync("sync")
+    bench.address = "http://127.0.0.1:1"
+    gitsync.configure()
+
+    assert [run["outcome"] for run in gitsync.json("runs")["runs"]] == ["applied"]
+
+
 # -- deciding -------------------------------------------------------------------------------------------------------------
 
 

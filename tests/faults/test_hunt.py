@@ -137,7 +137,7 @@ WRITES = {
 async def test_a_write_whose_answer_is_lost_is_written_once_and_ends_well(
     bench: Workbench, consul: ConsulServer, what: str
 ) -> None:
-    bench.commit(pay=external("pay"), **six())
+    bench.commit(pay=external("pay"), s0=external("s0", "192.0.2.1"))
     await bench.sync()
     bench.remove("services/s0.yaml")
     bench.commit(pay=external("pay", "192.0.2.99"), new=external("new", "192.0.2.98"))
@@ -318,7 +318,7 @@ async def test_an_approved_delete_that_was_stopped_is_not_held_again(bench: Work
 async def test_a_run_cancelled_at_any_request_leaves_no_session_no_lock_and_one_end(
     bench: Workbench, consul: ConsulServer, fault: Fault
 ) -> None:
-    bench.commit(pay=external("pay"), books=static("books"), shop=external("shop", "192.0.2.12"), **six())
+    bench.commit(pay=external("pay"), books=static("books"), shop=external("shop", "192.0.2.12"))
     await bench.sync()
     stopped = orphans = 0
     for number in range(1, 60, 5):
@@ -571,6 +571,22 @@ async def test_while_git_cannot_be_read_what_somebody_changed_is_still_put_back(
 
 
 # -- what a long life remembers
+
+
+async def test_an_approval_is_forgotten_once_all_that_it_let_go_is_gone(bench: Workbench, consul: ConsulServer) -> None:
+    bench.commit(**six())
+    await bench.sync()
+    for gone in (("s0", "s1", "s2"), ("s3", "s4")):
+        bench.remove(*(f"services/{name}.yaml" for name in gone))
+        bench.commit()
+        report = await bench.sync()
+        async with bench.house() as house:
+            room = house.room(bench.name)
+            await approve(room.world, room.sync.owner, report.holds, report.holds[0].digest, empty=False, by="ada")
+        assert exit_code(await bench.sync()) == 0
+
+    approvals = json.loads(consul.value("svc-handler/owners/test/payments/approvals") or b"")["approvals"]
+    assert [each["digest"] for each in approvals] == [report.holds[0].digest]
 
 
 def test_patience_forgets_what_is_no_longer_waited_for() -> None:

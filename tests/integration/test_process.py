@@ -57,6 +57,12 @@ async def test_large_input_and_output_do_not_wait_for_each_other():
     assert len(ended.stdout) == 5_000_000
 
 
+async def test_input_needs_no_folder_for_temporary_files(monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", "/nonexistent")
+
+    assert (await shell("cat", stdin=b"x" * 100_000)).stdout == b"x" * 100_000
+
+
 async def test_a_program_that_is_not_there_is_127():
     assert (await run(["no-such-program"], env=ENV, limits=Limits(20))).status == 127
 

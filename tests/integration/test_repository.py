@@ -45,6 +45,15 @@ def objects(mirror: Mirror) -> list[Path]:
     return [path for path in (mirror.directory / "objects").rglob("*") if path.is_file()]
 
 
+async def test_what_is_made_is_for_our_user_alone(repository, mirror, tmp_path):
+    repository.commit({"services/a.yaml": "name: a"})
+    await mirror.fetch()
+
+    folders = [tmp_path / "state", *(path for path in (tmp_path / "state").rglob("*") if path.is_dir())]
+    assert {path for path in folders if path.stat().st_mode & 0o077} == set()
+    assert [pack for pack in objects(mirror) if pack.stat().st_mode & 0o077] == []
+
+
 class TestWhichCommit:
     async def test_a_fetch_returns_what_the_branch_names_now(self, repository, mirror):
         first = repository.commit({"services/a.yaml": "name: a"}, message="one\n\nmore", author=b"Ada <a@b>")

@@ -297,6 +297,48 @@ async def test_an_old_store_is_opened_again_with_what_it_holds(url: str) -> None
         assert await store.last_run("payments")
 
 
+async def test_what_is_made_is_for_our_user_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "state" / "deep"
+    async with Store.open(f"sqlite:///{folder / 'gitsync.db'}") as store:
+        await begin(store)
+        modes = {path.name: path.stat().st_mode & 0o777 for path in (folder.parent, folder, *folder.iterdir())}
+
+    assert {name: mode for name, mode in modes.items() if mode & 0o077} == {}
+    assert {"state", "deep", "gitsync.db", "gitsync.db-wal"} <= set(modes)
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+async def test_a_file_that_is_deleted_or_replaced_under_us_is_made_anew_and_not_written_behind(
+    tmp_path: Path, replaced: bool
+) -> None:
+    file, other = tmp_path / "state" / "gitsync.db", tmp_path / "other.db"
+    async with Store.open(f"sqlite:///{other}"):
+        pass
+    async with Store.open(f"sqlite:///{file}") as store:
+        await begin(store)
+        shutil.rmtree(file.parent)
+        if replaced:
+            file.parent.mkdir()
+            shutil.copy(other, file)
+        await begin(store, "01LATER")
+
+    with sqlite3.connect(file) as connection:
+        rows = connection.execute("SELECT id FROM runs").fetchall()
+    connection.close()
+    assert rows == [("01LATER",)]
+
+
+async def test_who_only_looks_does_not_wait_for_who_writes(url: str) -> None:
+    async with Store.open(url) as store:
+        await begin(store)
+    async with opened(url) as database, database.transaction() as connection:
+        await connection.execute(text("UPDATE runs SET trigger = 'x'"))
+        async with asyncio.timeout(10), Store.open(url) as other:
+            found = await other.last_run("payments")
+
+    assert found
+
+
 async def test_tables_of_a_newer_gitsync_are_refused_and_left_alone(url: str) -> None:
     async with opened(url) as database, database.transaction() as connection:
         await connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))

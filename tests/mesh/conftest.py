@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from tests.mesh.echo import Caller, Echo
 from tests.mesh.servers import Mesh, lacking
 from tests.workbench import Workbench
 
+_numbers = itertools.count()
 WRITTEN = (Outcome.APPLIED, Outcome.UNCHANGED)
 
 
@@ -71,14 +73,20 @@ class Street:
             "connect": {"mesh_policy": policy, **connect},
         }
 
+    @staticmethod
+    def text(spec: dict[str, Any]) -> str:
+        """A spec as a person writes it."""
+        return yaml.safe_dump(spec, sort_keys=False)
+
     async def sync(self, *specs: dict[str, Any]) -> set[str]:
         """Commit these specs, sync, and give the codes of what gitsync said about them."""
-        self.bench.commit(**{spec["name"].replace(".", "-"): yaml.safe_dump(spec, sort_keys=False) for spec in specs})
+        self.bench.commit(**{spec["name"].replace(".", "-"): self.text(spec) for spec in specs})
         report = await self.bench.sync()
         bad = [f"{each.key}: {each.message} {each.findings}" for each in report.services if each.outcome not in WRITTEN]
         assert not report.error, report.error
         assert not bad, bad
-        return {finding.code for service in report.services for finding in service.findings}
+        said = [*report.findings, *(finding for service in report.services for finding in service.findings)]
+        return {finding.code for finding in said}
 
     async def serve(self, *specs: dict[str, Any]) -> Caller:
         """The same, then a caller of the first of them."""
@@ -89,7 +97,8 @@ class Street:
 @pytest.fixture
 def street(mesh: Mesh, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Street]:
     """A street whose upstreams go with the test."""
-    word = re.sub(r"[^a-z0-9]+", "-", request.node.name.removeprefix("test_").lower())[:48].strip("-")
+    word = re.sub(r"[^a-z0-9]+", "-", request.node.name.removeprefix("test_").lower())[:24].strip("-")
+    word = f"{word}-{next(_numbers)}"
     before = set(mesh.upstreams)
     yield Street(mesh, Workbench(mesh.consul, tmp_path, sync=word), word)
     for service in set(mesh.upstreams) - before:

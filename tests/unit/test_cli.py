@@ -23,11 +23,14 @@ from rich.console import Console
 
 from gitsync.cli.app import app, main
 from gitsync.cli.call import carry_out, together
+from gitsync.cli.choice import service_key
 from gitsync.cli.draft import Answers, Seen, written
 from gitsync.cli.example import EXAMPLE_SPEC
 from gitsync.cli.redact import without
 from gitsync.cli.screen import Screen, as_json, visible
 from gitsync.model.errors import Conflict, Unavailable
+from gitsync.model.key import ServiceKey
+from gitsync.model.spec import SpecDefaults
 
 ROOT = Path(__file__).resolve().parents[2]
 GROUP: Any = typer.main.get_command(app)
@@ -242,7 +245,7 @@ def test_a_bug_shows_its_traceback_with_debug(capsys):
     assert "Traceback (most recent call last)" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_ends_the_work_in_order(capsys, number: signal.Signals, code: int):
     ended = []
 
@@ -257,6 +260,55 @@ def test_a_signal_ends_the_work_in_order(capsys, number: signal.Signals, code: i
     assert carried_out(work) == code
     assert ended == ["in order"]
     assert "stopped" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_gitsync_is_still_starting_ends_it_without_a_traceback(number: signal.Signals):
+    # Most of the start is importing: a module that sends the signal stands in the place of one that is imported in the middle.
+    begin = (
+        "import os, sys, types, importlib.abc\n"
+        "class Tells(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        f"        if name == 'gitsync.wire': os.kill(os.getpid(), {int(number)})\n"
+        "sys.meta_path.insert(0, Tells())\n"
+        "import gitsync.cli\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", begin],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (ran.returncode, ran.stdout, ran.stderr) == (-number, "", "")
+
+
+def test_ctrl_c_is_pythons_own_again_once_gitsync_has_started():
+    ask = "import gitsync.cli, signal; print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
+    ran = subprocess.run(
+        [sys.executable, "-c", ask],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert ran.stdout == "True\n"
+
+
+@pytest.mark.parametrize("name", ["", " ", "a/b", "a/b/", "/b/c", "pay\x1b[31m", "pay\n", " pay", "a/b/c/d"])
+def test_what_no_service_can_be_called_is_wrong_usage_and_not_asked_of_consul(name: str):
+    with pytest.raises(typer.BadParameter, match="is no service"):
+        service_key(name, SpecDefaults())
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [("pay", ServiceKey("pay")), ("Their_Own", ServiceKey("Their_Own")), ("p/n/pay", ServiceKey("pay", "n", "p"))],
+)
+def test_a_service_is_named_alone_or_by_its_path(name: str, key: ServiceKey):
+    assert service_key(name, SpecDefaults()) == key
 
 
 def test_a_reader_that_left_is_no_reason_to_complain():
@@ -275,6 +327,37 @@ def test_a_reader_that_left_is_no_reason_to_complain():
         os.close(write)
 
     assert (ran.returncode, ran.stderr) == (141, "")
+
+
+@pytest.mark.parametrize("command", ["schema", "--help"])
+def test_an_output_that_the_disk_does_not_take_is_no_bug(command: str):
+    with Path("/dev/full").open("w") as full:
+        ran = subprocess.run(
+            [sys.executable, "-m", "gitsync", command],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+
+    assert ran.returncode == 6
+    assert ran.stderr.startswith("error: the output cannot be written: No space left on device")
+    assert len(ran.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_a_stream_that_is_closed_does_not_change_how_it_ends(closed: str):
+    ran = subprocess.run(
+        ["/bin/sh", "-c", f'exec "$0" -m gitsync version {closed}', sys.executable],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert ran.returncode == 0
+    assert ran.stderr == ""
 
 
 # -- what is printed ------------------------------------------------------------------------------------------------------

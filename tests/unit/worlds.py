@@ -17,7 +17,7 @@ from gitsync.core.hosts import hosts_of
 from gitsync.core.ownership import Adoption
 from gitsync.core.plan import Policy, make_plan
 from gitsync.core.sight import Sight, permissions, protocol
-from gitsync.engine.ledger import applied, applying, deleting
+from gitsync.engine.ledger import applied, applying, deleting, standing
 from gitsync.model.component import CatalogCheck, CatalogNode, CatalogService, Component, Entry, Found, Ledger, Origin
 from gitsync.model.context import Rendered
 from gitsync.model.desired import Desired, Wanted
@@ -405,7 +405,15 @@ def begin(world: World, made: Plan, wishes: Iterable[Wish], owner: str = ME) -> 
         if key in by_key:
             wish = by_key[key]
             wanted = wish.wanted(ledger=world.ledgers.get(key))
-            record = applying(key, service.ledger, wanted, wish.components(owner), owner=owner, new_id="svc_1")
+            record = applying(
+                key,
+                service.ledger,
+                wanted,
+                wish.components(owner),
+                had=standing(service),
+                owner=owner,
+                new_id="svc_1",
+            )
         else:
             seen = [each for change in service.changes if (each := sight.observed(change.key))]
             record = deleting(key, service.ledger, seen, owner=owner, new_id="svc_1")

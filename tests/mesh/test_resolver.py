@@ -1,0 +1,142 @@
+"""Which server of several, and which service instead of another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.mesh.conftest import Street
+from tests.mesh.echo import Caller, Echo
+
+
+@pytest.fixture
+def other() -> Iterator[Echo]:
+    """A second server."""
+    with Echo("other") as server:
+        yield server
+
+
+async def balanced(street: Street, echo: Echo, other: Echo, balancer: dict[str, Any]) -> Caller:
+    endpoints = [{"host": each.host, "port": each.port} for each in (echo, other)]
+    return await street.serve(street.spec(echo, routing={"endpoints": endpoints}, resolver={"load_balancer": balancer}))
+
+
+@pytest.mark.parametrize("policy", ["ring_hash", "maglev"])
+async def test_a_hash_of_a_header_sends_a_user_always_to_one_server(
+    street: Street, echo: Echo, other: Echo, policy: str
+):
+    balancer = {"policy": policy, "hash_policies": [{"field": "header", "field_value": "x-user"}]}
+    caller = await balanced(street, echo, other, balancer)
+
+    servers = {user: {caller.ask(headers={"x-user": f"user-{user}"}).server for _ in range(4)} for user in range(40)}
+
+    assert {len(each) for each in servers.values()} == {1}
+    assert set().union(*servers.values()) == {"echo", "other"}
+
+
+@pytest.mark.parametrize("field", ["query_parameter", "cookie"])
+async def test_a_hash_of_a_parameter_or_cookie_does_so_too(street: Street, echo: Echo, other: Echo, field: str):
+    balancer = {"policy": "ring_hash", "hash_policies": [{"field": field, "field_value": "user"}]}
+    caller = await balanced(street, echo, other, balancer)
+
+    def server(user: int) -> str:
+        if field == "cookie":
+            return caller.ask(headers={"Cookie": f"user=u{user}"}).server
+        return caller.ask(f"/?user=u{user}").server
+
+    servers = {user: {server(user) for _ in range(4)} for user in range(40)}
+
+    assert {len(each) for each in servers.values()} == {1}
+    assert set().union(*servers.values()) == {"echo", "other"}
+
+
+@pytest.mark.parametrize(
+    "balancer",
+    [
+        {"policy": "random"},
+        {"policy": "round_robin"},
+        {"policy": "least_request", "least_request": {"choice_count": 2}},
+        {"policy": "ring_hash", "ring_hash": {"minimum": 16, "maximum": 8388608}},
+    ],
+    ids=lambda balancer: balancer["policy"],
+)
+async def test_every_other_policy_uses_all_servers(street: Street, echo: Echo, other: Echo, balancer: dict[str, Any]):
+    caller = await balanced(street, echo, other, balancer)
+
+    replies = [caller.ask() for _ in range(40)]
+
+    assert {(reply.status, reply.server) for reply in replies} == {(200, "echo"), (200, "other")}
+
+
+async def test_a_redirect_answers_from_the_other_service_always(street: Street, echo: Echo, other: Echo):
+    caller = await street.serve(
+        street.spec(echo, resolver={"redirect": {"service": street.also("other")}}),
+        street.spec(other, name=street.also("other")),
+    )
+
+    assert ({caller.ask().server for _ in range(10)}, echo.seen) == ({"other"}, [])
+    assert "redirect-takes-all" in street.said
+
+
+@pytest.mark.parametrize("how", ["targets", "service"])
+async def test_failover_does_not_see_that_a_server_behind_the_gateway_died_and_the_finding_says_so(
+    street: Street, echo: Echo, other: Echo, how: str
+):
+    standby = street.also("standby")
+    failover = {"*": {"targets": [{"service": standby}]} if how == "targets" else {"service": standby}}
+    caller = await street.serve(street.spec(echo, resolver={"failover": failover}), street.spec(other, name=standby))
+    assert caller.ask().server == "echo"
+
+    echo.stop()
+
+    assert (caller.ask().status, other.seen) == (503, [])
+    assert "failover-sees-gateway" in street.said
+
+
+async def test_a_subset_sees_the_gateway_and_not_the_servers_and_the_finding_says_so(street: Street, echo: Echo):
+    resolver = {"default_subset": "v1", "subsets": {"v1": {"filter": 'Service.Meta.version == "v1"'}}}
+    caller = await street.serve(street.spec(echo, resolver=resolver))
+
+    assert (caller.ask().status, echo.seen) == (503, [])
+    assert "subset-sees-gateway" in street.said
+
+
+async def test_a_subset_that_the_gateway_is_in_answers(street: Street, echo: Echo):
+    resolver = {"default_subset": "all", "subsets": {"all": {"only_passing": True}}}
+    caller = await street.serve(street.spec(echo, resolver=resolver))
+
+    assert caller.ask().status == 200
+
+
+async def test_a_cookie_that_envoy_makes_keeps_a_client_at_one_server(street: Street, echo: Echo, other: Echo):
+    hashes = [
+        {"field": "cookie", "field_value": "stay", "cookie_config": {"ttl": "60s", "path": "/"}, "terminal": True}
+    ]
+    caller = await balanced(street, echo, other, {"policy": "ring_hash", "hash_policies": hashes})
+
+    reply = caller.ask()
+
+    cookie = reply.headers["set-cookie"].partition(";")[0]
+    assert cookie.startswith("stay=")
+    # Sidecar and gateway each make one, and the client keeps the sidecar's: so from the second request on.
+    assert len({caller.ask(headers={"Cookie": cookie}).server for _ in range(20)}) == 1
+
+
+async def test_a_hash_of_the_source_address_keeps_a_client_at_one_server(street: Street, echo: Echo, other: Echo):
+    caller = await balanced(street, echo, other, {"policy": "maglev", "hash_policies": [{"source_ip": True}]})
+
+    assert len({caller.ask().server for _ in range(20)}) == 1
+
+
+# -- tgw_static -------------------------------------------------------------------------------------------------------
+
+
+async def test_tgw_static_answers_no_explicit_upstream_and_the_finding_says_so(street: Street, echo: Echo):
+    spec = street.spec(echo)
+    spec["exposure"]["mode"] = "tgw_static"
+    caller = await street.serve(spec)
+
+    assert (caller.ask().status, echo.seen) == (503, [])
+    assert "destination-needs-tproxy" in street.said
