@@ -62,12 +62,12 @@ class Demo:
         """Run a command as a person would type it, and show it."""
         print(f"{DIM}$ gitsync {' '.join(arguments)}{PLAIN}", flush=True)
         env = {**os.environ, "GITSYNC_CONFIG": str(self.config), "GITSYNC_LOG__LEVEL": "warning"}
-        with subprocess.Popen([*GITSYNC, *arguments], env=env, cwd=ROOT) as process:
-            try:
-                code = process.wait()
-            except BaseException:
-                process.terminate()  # it ends its own children, so that nothing writes into our folder any more
-                raise
+        with contextlib.ExitStack() as stack:
+            with SIGNALS.put_off():
+                process = stack.enter_context(subprocess.Popen([*GITSYNC, *arguments], env=env, cwd=ROOT))
+                # It ends its own children, and is waited for: nothing writes into our folder any more.
+                stack.callback(process.terminate)
+            code = process.wait()
         if code not in fine:
             print(
                 f"demo: `gitsync {' '.join(arguments)}` ended with exit code {code}, which it should not",

@@ -135,6 +135,8 @@ async def _observe(
         owner=work.owner,
         datacenter=work.world.features.datacenter,
     )
+    # Later rounds read fewer services: for the others, what this one saw is newer than what stood there before the run.
+    work.found = replace(found, ledgers=work.found.ledgers)
     return replace(found, ledgers=ledgers), {key: error for key, error in blocked.items() if key in keys}
 
 

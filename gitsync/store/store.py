@@ -113,6 +113,7 @@ class Store:
     async def touch(self, sync: str, *, revision: str, checked: str) -> None:
         """*sync* was looked at and found in order."""
         async with self._database.transaction() as connection:
+            await _abandon(connection, sync, checked)  # a run that was killed at its very end has nothing left to do
             await _upsert(connection, CHECKS, [{"sync": sync, "revision": revision, "last_checked": checked}])
 
     # -- services and holds

@@ -13,13 +13,14 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.campaign.campaigns import Budget, Campaign, Line, answers, kill, moments
+from tests.campaign.campaigns import Budget, Campaign, Line, answers, kill, moments, rare
 from tests.campaign.site import Site
 from tests.campaign.worlds import World, many, mixed
 from tests.servers.consul import ConsulServer, find_consul
 
 CAMPAIGNS: dict[str, tuple[Campaign, tuple[World, World]]] = {
     "kill": (kill, mixed()),
+    "rare": (rare, mixed()),
     "answers": (answers, mixed()),
     "moments": (moments, many()),
 }

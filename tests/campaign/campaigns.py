@@ -14,7 +14,7 @@ from enum import Enum
 from multiprocessing.process import BaseProcess
 
 from gitsync.model.errors import GitsyncError
-from gitsync.model.run import RunReport
+from gitsync.model.run import RunOutcome, RunReport
 from tests.campaign.site import Site
 from tests.campaign.victim import started
 from tests.servers.fault_proxy import Fault, FaultProxy, Request, Script
@@ -24,6 +24,14 @@ LONGEST = 120.0
 
 MANY = 200
 """Faults of a campaign that has no end by itself."""
+
+RARE = {
+    "the session": ("PUT /v1/session/create", b""),
+    "the holder record": ("PUT /v1/txn", b"/holders/"),
+    "the end of the session": ("PUT /v1/session/destroy", b""),
+    "the applied revision": ("PUT /v1/txn", b"/revision"),
+}
+"""Requests that a run sends once, so that chance finds them last: how they begin, and what is in their body."""
 
 
 class Moment(Enum):
@@ -64,9 +72,9 @@ class Struck:
 
 
 class Guillotine(FaultProxy):
-    """A proxy that kills the process behind the requests at the *nth* of them."""
+    """A proxy that kills the process behind the requests at the *nth* of them, or at the first that is so named in RARE."""
 
-    def __init__(self, upstream: str, nth: int, moment: Moment) -> None:
+    def __init__(self, upstream: str, nth: int | str, moment: Moment) -> None:
         super().__init__(upstream)
         self.nth, self.moment = nth, moment
         self.victim: BaseProcess | None = None
@@ -76,7 +84,7 @@ class Guillotine(FaultProxy):
 
     async def _handle(self, request: Request, script: Script | None, upstream, writer) -> bool:
         self.count += 1
-        mine = self.count == self.nth
+        mine = not self.struck and self._is_it(request)
         if mine:
             self.struck, self.body = request.words, request.body.decode(errors="replace")
         if mine and self.moment is not Moment.AFTER:
@@ -88,6 +96,12 @@ class Guillotine(FaultProxy):
         if mine:
             self._kill()
         return goes_on
+
+    def _is_it(self, request: Request) -> bool:
+        if isinstance(self.nth, int):
+            return self.count == self.nth
+        words, within = RARE[self.nth]
+        return request.words.startswith(words) and within in request.body
 
     def _kill(self) -> None:
         assert self.victim
@@ -116,8 +130,8 @@ async def requests_of_a_run(site: Site) -> int:
         return len(proxy.requests)
 
 
-async def killed_at(site: Site, nth: int, moment: Moment) -> Struck:
-    """A run that is killed at its *nth* request."""
+async def killed_at(site: Site, nth: int | str, moment: Moment) -> Struck:
+    """A run that is killed at its *nth* request, or at one of RARE."""
     async with Guillotine(site.consul.url, nth, moment) as proxy:
         proxy.victim = process = started(site.use(proxy.url), site.bench.name, site.report)
         code = await ended(process)
@@ -167,6 +181,9 @@ async def judge(site: Site, line: Line, struck: Struck, what: str, *, elsewhere:
     line.seconds += spent
     line.slowest = max(line.slowest, spent)
     wrong = await site.wrong(report)
+    alone = struck.exit == 0
+    if alone and not elsewhere and isinstance(report, RunReport) and report.outcome is not RunOutcome.UNCHANGED:
+        wrong.append(f"the run had exit code 0, and the next one found something to do: {report.outcome}")
     orphans = site.orphans()
     touched = site.touched()
     if not struck.request and struck.exit is not None:
@@ -174,7 +191,7 @@ async def judge(site: Site, line: Line, struck: Struck, what: str, *, elsewhere:
     else:
         line.injected += 1
         line.orphans += len(orphans)
-        line.alone += struck.exit == 0
+        line.alone += alone
         line.converged += not wrong
     line.foreign += len(touched)
     if orphans:
@@ -218,7 +235,10 @@ async def kill(site: Site, chance: random.Random, budget: Budget) -> list[Line]:
     counts = dict.fromkeys((1, 0), 0)
     for _ in range(2):
         counts[1 - site.at] = await requests_of_a_run(site)
-    cases = {to: [(nth, moment) for nth in range(1, most + 1) for moment in Moment] for to, most in counts.items()}
+    cases = {
+        to: [(nth, moment, chance.random() < 0.5) for nth in range(1, most + 1) for moment in Moment]
+        for to, most in counts.items()
+    }
     for each in cases.values():
         chance.shuffle(each)
     total = sum(map(len, cases.values()))
@@ -230,10 +250,22 @@ async def kill(site: Site, chance: random.Random, budget: Budget) -> list[Line]:
             await site.sync()
         if not cases[1 - site.at]:
             break
-        nth, moment = cases[1 - site.at].pop()
+        nth, moment, elsewhere = cases[1 - site.at].pop()
         site.turn()
         struck = await killed_at(site, nth, moment)
-        await judge(site, lines[moment], struck, f"request {nth}", elsewhere=chance.random() < 0.5)
+        await judge(site, lines[moment], struck, f"request {nth}", elsewhere=elsewhere)
+    return list(lines.values())
+
+
+async def rare(site: Site, chance: random.Random, budget: Budget) -> list[Line]:
+    """SIGKILL at each of the requests that a run sends once, and the next run to the same commit and back."""
+    lines = {name: Line(f"SIGKILL before, in and after {name}") for name in RARE}
+    cases = [(name, moment, elsewhere) for name in RARE for moment in Moment for elsewhere in (False, True)]
+    chance.shuffle(cases)
+    for number in budget.faults(len(cases)):
+        name, moment, elsewhere = cases[number]
+        site.turn()
+        await judge(site, lines[name], await killed_at(site, name, moment), moment.value, elsewhere=elsewhere)
     return list(lines.values())
 
 
@@ -260,10 +292,11 @@ async def moments(site: Site, chance: random.Random, budget: Budget) -> list[Lin
     """SIGKILL at random moments of a sync of many services; of every fourth, the recovery is killed as well."""
     line = Line("SIGKILL at a random moment")
     twice = Line("SIGKILL at a random moment, and of the recovery")
-    began = time.monotonic()
-    for _ in range(2):
+    longest = 0.0
+    for _ in range(2):  # the second is the one that counts: the first starts what starts processes
+        began = time.monotonic()
         await requests_of_a_run(site)
-    longest = (time.monotonic() - began) / 2
+        longest = time.monotonic() - began
     for number in budget.faults(MANY):
         its = twice if number % 4 == 3 else line
         site.turn()

@@ -8,6 +8,7 @@ import sys
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from gitsync.model.errors import GitsyncError
 from gitsync.model.run import RunReport, exit_code
 from gitsync.model.sync import Options
 from gitsync.settings import load_settings
@@ -24,7 +25,11 @@ def run_once(config: str, sync: str, report: str) -> None:
         async with opened(load_settings(Path(config), {})) as house:
             return await house.room(sync).run(Options(), Silent())
 
-    done = asyncio.run(main())
+    try:
+        done = asyncio.run(main())
+    except GitsyncError as error:
+        Path(report).write_text(f"could not begin: {error}")
+        sys.exit(error.exit_code)
     stopped = [f"{each.key.name} {each.outcome} at {each.step}: {each.message}" for each in done.services if each.step]
     Path(report).write_text("\n".join([f"{done.outcome} {done.error or ''}", *stopped]))
     sys.exit(exit_code(done))

@@ -173,3 +173,18 @@ async def test_somebody_who_never_stops_overwriting_is_named_as_contested(
     assert outcomes(report) == {"pay": Outcome.CONFLICT, "books": Outcome.APPLIED}
     assert exit_code(report) == 4
     await assert_in_order(bench, consul)
+
+
+async def test_a_later_round_sees_what_an_earlier_one_has_written(bench: Workbench, consul: ConsulServer) -> None:
+    """The neighbour's protocol changed in the first round; the service that lost its write is judged by the new one."""
+    routes = "routes:\n  - { match: { path_prefix: /b }, destination: { service: books } }"
+    bench.commit(pay=external("pay", protocol="tcp"), books=external("books", "192.0.2.11", protocol="tcp"))
+    await bench.sync()
+    bench.commit(pay=external("pay", router=routes), books=external("books", "192.0.2.11"))
+    async with FaultProxy(consul.url) as proxy:
+        proxy.script(Fault.FALSE, WRITE, when=lambda request: b"service-router" in request.body)
+        bench.address = proxy.url
+        report = await bench.sync()
+
+    assert report.outcome is RunOutcome.APPLIED, report
+    await assert_in_order(bench, consul)

@@ -117,7 +117,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(body)
 
-    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_PATCH = _answer
+    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_PATCH = _answer  # noqa: N815  the parent's spelling
 
     def _note(self) -> Seen:
         certificate = self.request.getpeercert() if isinstance(self.request, ssl.SSLSocket) else None

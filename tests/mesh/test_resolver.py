@@ -9,6 +9,7 @@ import pytest
 
 from tests.mesh.conftest import Street
 from tests.mesh.echo import Caller, Echo
+from tests.servers.consul import ConsulServer
 
 
 @pytest.fixture
@@ -128,6 +129,72 @@ async def test_a_hash_of_the_source_address_keeps_a_client_at_one_server(street:
     caller = await balanced(street, echo, other, {"policy": "maglev", "hash_policies": [{"source_ip": True}]})
 
     assert len({caller.ask().server for _ in range(20)}) == 1
+
+
+NOTHING = {"filter": 'Service.Meta.version == "none"'}
+ALL = {"only_passing": True}
+
+
+@pytest.mark.parametrize("how", ["service", "targets", "subset", "target-subset"])
+async def test_failover_answers_where_no_instance_of_the_gateway_is_in_a_subset(
+    street: Street, echo: Echo, other: Echo, how: str
+):
+    standby = street.also("standby")
+    failover = {
+        "service": {"service": standby},
+        "targets": {"targets": [{"service": standby}]},
+        "subset": {"subset": "all"},
+        "target-subset": {"targets": [{"service": standby, "subset": "all"}]},
+    }[how]
+    resolver = {"default_subset": "none", "subsets": {"none": NOTHING, "all": ALL}, "failover": {"none": failover}}
+    caller = await street.serve(
+        street.spec(echo, resolver=resolver),
+        street.spec(other, name=standby, resolver={"subsets": {"all": ALL}}),
+    )
+
+    assert {caller.ask().server for _ in range(5)} == {"echo" if how == "subset" else "other"}
+
+
+async def test_routes_shares_and_redirects_reach_a_subset(street: Street, echo: Echo, other: Echo):
+    there = {"service": street.also("other"), "subset": "all"}
+    subsets = {"all": ALL}
+    caller = await street.serve(
+        street.spec(echo, router={"routes": [{"match": {"path_prefix": "/there/"}, "destination": there}]}),
+        street.spec(other, name=street.also("other"), resolver={"subsets": subsets}),
+        street.spec(echo, name=street.also("split"), splitter=[{"weight": 100, **there}]),
+        street.spec(echo, name=street.also("redirect"), resolver={"redirect": there}),
+    )
+    split, redirect = (street.mesh.dial(street.also(word)) for word in ("split", "redirect"))
+
+    assert (caller.ask("/there/").server, caller.ask("/").server) == ("other", "echo")
+    assert (split.ask().server, redirect.ask().server) == ("other", "other")
+
+
+async def test_a_route_to_a_subset_without_instances_gets_503(street: Street, echo: Echo):
+    routes = [{"match": {"path_prefix": "/none/"}, "destination": {"subset": "none"}}]
+    caller = await street.serve(street.spec(echo, router={"routes": routes}, resolver={"subsets": {"none": NOTHING}}))
+
+    assert (caller.ask("/none/").status, caller.ask("/").status) == (503, 200)
+
+
+async def test_an_endpoint_whose_check_is_critical_gets_no_request(street: Street, echo: Echo, other: Echo):
+    spec = street.spec(echo, routing={"endpoints": [{"host": each.host, "port": each.port} for each in (echo, other)]})
+    spec["exposure"]["check"] = {"tcp": f"{echo.host}:{echo.port}", "interval": "10s", "timeout": "2s"}
+    caller = await street.serve(spec)
+    consul = street.mesh.consul
+
+    for found in consul.get(f"/v1/health/checks/{street.name}", consistent=True):
+        if found["Definition"]["TCP"] == f"{echo.host}:{echo.port}":  # what consul-esm does when a probe fails
+            consul.put("/v1/catalog/register", {**node(consul, found), "Check": {**found, "Status": "critical"}})
+    street.mesh.settle()
+
+    assert {caller.ask().server for _ in range(20)} == {"other"}
+
+
+def node(consul: ConsulServer, check: dict[str, Any]) -> dict[str, Any]:
+    """What a registration of a check has to say of its node, so that nothing else of it changes."""
+    found = consul.get(f"/v1/catalog/node/{check['Node']}")["Node"]
+    return {"Node": found["Node"], "Address": found["Address"], "SkipNodeUpdate": True}
 
 
 # -- tgw_static -------------------------------------------------------------------------------------------------------

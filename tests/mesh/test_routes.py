@@ -102,6 +102,22 @@ async def test_tcp_passes_bytes_on(street: Street, echo: Echo):
     assert "x-request-id" not in reply.seen.headers
 
 
+@pytest.mark.parametrize("protocol", ["http2", "grpc"])
+async def test_a_server_that_speaks_http1_answers_no_http2(street: Street, echo: Echo, protocol: str):
+    caller = await street.serve(street.spec(echo, protocol=protocol))
+
+    assert (caller.ask().status, echo.seen) == (502, [])
+
+
+async def test_without_a_row_in_a_gateway_nothing_answers_and_the_finding_says_so(street: Street, echo: Echo):
+    spec = street.spec(echo)
+    spec["exposure"]["terminating_gateway"] = None
+    caller = await street.serve(spec)
+
+    assert (caller.ask().status, echo.seen) == (503, [])
+    assert "no-gateway" in street.said
+
+
 # -- routes -----------------------------------------------------------------------------------------------------------
 
 
