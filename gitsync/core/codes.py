@@ -59,6 +59,7 @@ _TABLE = (
     Code("reference-with-capital", WARNING, "A service is named with capitals"),
     Code("subset-sees-gateway", WARNING, "Subsets are judged on the gateway's instances"),
     Code("failover-sees-gateway", WARNING, "Failover is judged on the gateway's instances"),
+    Code("inverted-header", WARNING, "A deny by an inverted header is passed by requests without the header"),
     Code("l7-path-bypass", WARNING, "A deny by path is passed with an unusual spelling of the path"),
     Code("name-without-identity", NOTE, "No DNS name and no ACL identity can carry this name"),
     Code("protocol-http2", NOTE, "The gateway speaks HTTP/2 to the server"),

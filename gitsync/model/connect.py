@@ -88,7 +88,10 @@ class HeaderMatch(Part):
     prefix: Word | None = Field(None, description="What its value begins with.")
     suffix: Word | None = Field(None, description="What its value ends with.")
     regex: Regex | None = Field(None, description="RE2 that its whole value matches.")
-    invert: bool = Field(False, description="Match requests for which this is not so.")
+    invert: bool = Field(
+        False,
+        description="Match requests for which this is not so. One without the header matches only inverted `present`.",
+    )
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:

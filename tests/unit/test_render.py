@@ -587,3 +587,22 @@ def test_an_expression_that_is_too_large_for_envoy_does_not_pass(text: str):
 def test_a_filter_nested_without_end_does_not_pass():
     assert filter_fault("(" * 5000)
     assert filter_fault("not " * 5000)
+
+
+@pytest.mark.parametrize(
+    ("action", "header", "said"),
+    [
+        ("deny", {"exact": "yes", "invert": True}, True),
+        ("deny", {"prefix": "y", "invert": True}, True),
+        ("deny", {"present": True, "invert": True}, False),
+        ("deny", {"exact": "yes"}, False),
+        ("allow", {"exact": "yes", "invert": True}, False),
+    ],
+)
+def test_a_deny_by_an_inverted_header_is_said_to_be_passable_without_it(
+    action: str, header: dict[str, Any], said: bool
+):
+    http = {"methods": ["GET"], "headers": [{"name": "x-team", **header}]}
+    rendered = made(spec(intentions=[{"source": "web", "permissions": [{"action": action, "http": http}]}]))
+
+    assert ("inverted-header" in codes(rendered)) is said

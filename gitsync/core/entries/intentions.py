@@ -67,6 +67,21 @@ def _permissions(wanted: tuple[Intention, ...]) -> Iterator[Finding]:
                     "and path_prefix /.",
                     spec_path=path,
                 )
+            if _passed_without_header(permission):
+                yield note(
+                    "inverted-header",
+                    f"Requests of {intention.source} that leave the header out get past this deny, because an inverted value does not match "
+                    "where the header is absent.",
+                    hint="Add a second permission with action deny and headers: [{name: NAME, present: true, invert: true}].",
+                    spec_path=path,
+                )
+
+
+def _passed_without_header(permission: Permission) -> bool:
+    """Measured with Envoy 1.36: an inverted value does not match a request that lacks the header; inverted presence does."""
+    return permission.action == "deny" and any(
+        header.invert and not header.present for header in permission.http.headers
+    )
 
 
 def _passed_by_spelling(permission: Permission) -> bool:
