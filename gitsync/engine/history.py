@@ -37,11 +37,15 @@ class Tolerant:
     async def finish_run(self, report: RunReport) -> None:
         await self._kept(lambda to: to.finish_run(report))
 
+    # A database that is locked makes each try wait: in the middle of a run one failure is enough.
+
     async def record_services(self, rows: Iterable[ServiceVersion]) -> None:
-        await self._kept(lambda to: to.record_services(rows))
+        if not self.trouble:
+            await self._kept(lambda to: to.record_services(rows))
 
     async def record_components(self, rows: Iterable[ComponentRow]) -> None:
-        await self._kept(lambda to: to.record_components(rows))
+        if not self.trouble:
+            await self._kept(lambda to: to.record_components(rows))
 
     async def record_holds(self, sync: str, holds: Sequence[Hold]) -> None:
         await self._kept(lambda to: to.record_holds(sync, holds))
