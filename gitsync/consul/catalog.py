@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from gitsync.consul import txn
@@ -12,23 +13,38 @@ from gitsync.consul.answer import Answer
 from gitsync.consul.client import Client, segment
 from gitsync.consul.entries import CONSISTENT
 from gitsync.consul.placing import ESM_CHECK, place, raw_node, service_in, takes_away
+from gitsync.consul.shelf import Shelf
 from gitsync.consul.txn import MOST_OPERATIONS
 from gitsync.model.component import Body, CatalogCheck, CatalogNode, CatalogService
 from gitsync.model.errors import Forbidden, StaleIndex, Unavailable
 from gitsync.model.key import SERVICE_MARK
 
 EXTERNAL = "external-node:true"
+NOBODY = "gitsync-nobody:has-this"
+"""A node meta of no node: the answer is empty, and carries the index of its table."""
+
 INDEXES = frozenset({"CreateIndex", "ModifyIndex"})
 
 Fence = tuple[str, str]
 """(lock key, session)."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Nodes:
+    """The external nodes of a datacenter as they were read, and others that were asked for (*unlisted*)."""
+
+    services: Mapping[str, str]
+    nodes: tuple[CatalogNode, ...]
+    names: frozenset[str]
+    unlisted: frozenset[str]
+
+
 class Catalog:
     """The catalogs of all datacenters, as one Consul shows them."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, shelf: Shelf) -> None:
         self._client = client
+        self._shelf = shelf
 
     async def external_nodes(self, datacenter: str, services: Mapping[str, str]) -> tuple[CatalogNode, ...]:
         """Every external node of a datacenter, and every node of *services* (node → service name) whatever it is.
@@ -36,6 +52,41 @@ class Catalog:
         With its checks, and with that service where *services* or the node's own mark names one; others are not looked at, so
         only `read_node` says what else is on a node. Source: Consul HTTP API, GET /v1/catalog/nodes, GET /v1/health/state/any.
         """
+        place = ("nodes", datacenter)
+        # Indexes first: what moves while the lists are read makes them not current the next time.
+        index = await self._index(datacenter)
+        kept: _Nodes | None = self._shelf.current(place, index)
+        if kept is not None:
+            fresh = {node: name for node, name in services.items() if kept.services.get(node) != name}
+            gone = kept.unlisted - services.keys()
+            if not gone and (
+                not fresh or not (fresh.keys() & kept.names or await self._nodes(sorted(fresh), datacenter))
+            ):
+                return kept.nodes
+        last: _Nodes | None = self._shelf.last(place)
+        nodes = await self._external_nodes(datacenter, services)
+        if last is not None:
+            known = {node.node: node for node in last.nodes}
+            nodes = tuple(known[node.node] if known.get(node.node) == node else node for node in nodes)
+        names = frozenset(node.node for node in nodes)
+        unlisted = frozenset(node.node for node in nodes if node.meta.get("external-node") != "true")
+        self._shelf.keep(place, index, _Nodes(dict(services), nodes, names, unlisted))
+        return nodes
+
+    async def _index(self, datacenter: str) -> int:
+        """An index that moves with any node, service or check of *datacenter*."""
+        services, checks = await asyncio.gather(
+            self._index_of("services", "/v1/catalog/services", {"dc": datacenter}),
+            self._index_of("checks", "/v1/health/state/any", {"dc": datacenter}),
+        )
+        return max(services, checks) if min(services, checks) > 1 else 0
+
+    async def _index_of(self, what: str, path: str, where: Mapping[str, str]) -> int:
+        """The index of a table, from a question that finds nothing."""
+        params = {**CONSISTENT, **where, "node-meta": NOBODY}
+        return (await self._client.ask("GET", path, params, what=f"index of the {what}")).index
+
+    async def _external_nodes(self, datacenter: str, services: Mapping[str, str]) -> tuple[CatalogNode, ...]:
         params = {**CONSISTENT, "dc": datacenter, "node-meta": EXTERNAL}
         listed, health = await asyncio.gather(
             self._list("/v1/catalog/nodes", params, f"external nodes of {datacenter}"),
@@ -125,10 +176,15 @@ class Catalog:
 
     async def service_names(self) -> frozenset[str]:
         """The names of all services in the agent's own datacenter that the token may see."""
+        index = await self._index_of("services", "/v1/catalog/services", {})
+        kept: frozenset[str] | None = self._shelf.current("names", index)
+        if kept is not None:
+            return kept
         answer = await self._client.ask("GET", "/v1/catalog/services", CONSISTENT, what="names of services")
         names = answer.json() if answer.status == 200 else None
         if not isinstance(names, dict):
             raise _strange(answer, "names of services")
+        self._shelf.keep("names", 0 if answer.filtered else index, frozenset(names))
         return frozenset(names)
 
     async def service_nodes(self, name: str) -> tuple[str, ...]:

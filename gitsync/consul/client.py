@@ -1,8 +1,7 @@
 """The one way to Consul: requests on a pool of connections, each with a deadline, a token, and nothing hidden.
 
-Nothing is retried here, no redirect is followed, no proxy of the environment is used. httpx is the words and aiohttp the wire:
-httpx's own pool is quadratic, and its client layer costs more than the request, so `Client.call` gives a request straight to the
-transport.
+Nothing is retried here, no redirect is followed, no proxy of the environment is used. The wire is aiohttp itself: httpx's own pool
+is quadratic, and what it puts around a request costs as much as the request (docs/performance.md).
 """
 
 from __future__ import annotations
@@ -19,8 +18,8 @@ from typing import Any, Self
 from urllib.parse import quote, urlsplit
 
 import aiohttp
-import httpx
-from httpx_aiohttp import AiohttpTransport
+from multidict import CIMultiDict
+from yarl import URL
 
 from gitsync import __version__
 from gitsync.consul.answer import Answer
@@ -70,31 +69,32 @@ class Client:
         self._base, self._socket = _base_url(address.url)
         tls = self._base.startswith("https:")
         self._tls = Tls(address.ca_file, address.cert_file, address.key_file) if tls else None
-        self._headers: tuple[str, httpx.Headers] | None = None
+        self._headers: tuple[str, CIMultiDict[str]] | None = None
         self._url = functools.lru_cache(maxsize=1024)(self._parse)
-        self._transport: AiohttpTransport | None = None
+        self._session: aiohttp.ClientSession | None = None
         self._slots = asyncio.Semaphore(pool)
 
     async def __aenter__(self) -> Self:
         session = aiohttp.ClientSession(
             connector=self._connector(),
             cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=min(CONNECT_SECONDS, self.address.timeout_seconds)),
+            skip_auto_headers=("User-Agent", "Content-Type"),
             trust_env=False,
             auto_decompress=False,
         )
         # aiohttp sends a PUT or DELETE again when the connection breaks, in silence. The first may have been applied, and then the
         # second's `false` would say that somebody else was first. It has no public switch; its own test client sets this one.
         session._retry_connection = False  # noqa: SLF001
-        self._transport = AiohttpTransport(verify=False, trust_env=False, client=session)
+        self._session = session
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        transport, self._transport = self._transport, None
-        if transport:
-            await transport.aclose()
+        session, self._session = self._session, None
+        if session:
+            await session.close()
 
     async def call(  # the path and the query are two, and so are what is sent and how
         self,
@@ -117,11 +117,12 @@ class Client:
         write = method != "GET" if write is None else write
         area = path.split("/", 3)[2].partition("?")[0]
         self.requests[method, "txn-get" if area == "txn" and not write else area] += 1
-        request = self._request(method, path, params, body)
+        url = self._url(_target(path, params))
+        content = None if body is None else body if isinstance(body, bytes) else encoded(body)
         if urgent:
-            return await self._send(request, write=write, what=what)
+            return await self._send(method, url, content, write=write, what=what)
         async with self._slots:
-            return await self._send(request, write=write, what=what)
+            return await self._send(method, url, content, write=write, what=what)
 
     async def ask(
         self,
@@ -140,44 +141,25 @@ class Client:
         answer = await self.call(method, path, params, body, write=write, urgent=urgent, what=what)
         return classify(answer, write=write, what=what)
 
-    async def _send(self, request: httpx.Request, *, write: bool, what: str) -> Answer:
-        transport = self._transport
-        if transport is None:
+    async def _send(self, method: str, url: URL, content: bytes | None, *, write: bool, what: str) -> Answer:
+        session = self._session
+        if session is None:
             raise RuntimeError("a Client is used inside `async with`")
         if self._tls:
             self._tls.refresh()
         try:
-            async with asyncio.timeout(self.address.timeout_seconds):
-                response = await transport.handle_async_request(request)
-                try:
-                    body = b"".join([chunk async for chunk in response.stream])  # type: ignore[union-attr]  # the transport's is async
-                finally:
-                    await response.aclose()
-        except (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise lost(error, write=write, what=what or f"{request.method} {request.url.path}") from error
-        return Answer(response.status_code, response.headers, body)
+            async with (
+                asyncio.timeout(self.address.timeout_seconds),
+                # Bytes go with a Content-Length: Consul ignores a chunked body, and makes a session without a TTL of it.
+                session.request(
+                    method, url, headers=self._headers_now(), data=content, allow_redirects=False
+                ) as response,
+            ):
+                return Answer(response.status, response.headers, await response.read())
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise lost(error, write=write, what=what or f"{method} {url.path}") from error
 
-    def _request(self, method: str, path: str, params: Params | None, body: Body | None) -> httpx.Request:
-        if params:
-            query = "&".join(f"{name}={quote(value, safe=':')}" if value else name for name, value in params.items())
-            path = f"{path}?{query}"
-        if body is None:
-            content = b""
-        elif isinstance(body, bytes):
-            content = body
-        else:
-            content = encoded(body)
-        # Content-Length always: Consul ignores a chunked body, and makes a session without a TTL of it.
-        return httpx.Request(
-            method, self._url(path), headers=self._headers_now(), content=content, extensions=self._extensions
-        )
-
-    @functools.cached_property
-    def _extensions(self) -> dict[str, Any]:
-        whole = self.address.timeout_seconds
-        return {"timeout": {"connect": min(CONNECT_SECONDS, whole), "read": whole}}
-
-    def _headers_now(self) -> httpx.Headers:
+    def _headers_now(self) -> CIMultiDict[str]:
         token = self.address.token() if self.address.token else ""
         if self._headers is None or self._headers[0] != token:
             checked(token, "consul.token")
@@ -187,17 +169,25 @@ class Client:
                 "Accept-Encoding": "identity",
                 "User-Agent": f"gitsync/{__version__}",
             }
-            self._headers = token, httpx.Headers(fields | ({"X-Consul-Token": token} if token else {}))
+            self._headers = token, CIMultiDict(fields | ({"X-Consul-Token": token} if token else {}))
         return self._headers[1]
 
-    def _parse(self, path: str) -> httpx.URL:
-        return httpx.URL(self._base + path)
+    def _parse(self, target: str) -> URL:
+        return URL(self._base + target, encoded=True)
 
     def _connector(self) -> aiohttp.BaseConnector:
         limit = self._pool + SPARE
         if self._socket:
             return aiohttp.UnixConnector(path=self._socket, limit=limit)
         return aiohttp.TCPConnector(limit=limit, ssl=self._tls.context if self._tls else False)
+
+
+def _target(path: str, params: Params | None) -> str:
+    """Path and query, as they are sent."""
+    if not params:
+        return path
+    query = "&".join(f"{name}={quote(value, safe=':')}" if value else name for name, value in params.items())
+    return f"{path}?{query}"
 
 
 def segment(name: str) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from gitsync.consul.answer import Answer
 from gitsync.consul.client import Client, encoded, segment
+from gitsync.consul.shelf import Shelf
 from gitsync.consul.verdict import unclear
 from gitsync.model.component import Body, Entry, Listing
 from gitsync.model.errors import StaleIndex, Unavailable
@@ -23,9 +25,36 @@ SERVER_FIELDS = ("CreateIndex", "ModifyIndex", "Hash")
 class Entries:
     """The config entries of one Consul. Every read is consistent, every write a compare-and-set."""
 
-    def __init__(self, client: Client, features: Features) -> None:
+    def __init__(self, client: Client, features: Features, shelf: Shelf) -> None:
         self._client = client
         self._features = features
+        self._shelf = shelf
+
+    async def lists(self, kinds: Iterable[Kind]) -> dict[Kind, Listing]:
+        """All entries of *kinds*, as `list_entries`: read again only where the table changed since they were read last.
+
+        An entry that is as it was is the same object.
+        """
+        kinds = tuple(kinds)
+        index = await self._table_index() if self._shelf.worth_asking(*kinds) else 0
+
+        async def one(kind: Kind) -> Listing:
+            kept: Listing | None = self._shelf.current(kind, index)
+            if kept is not None:
+                return kept
+            listing = await self.list_entries(kind)
+            last: Listing | None = self._shelf.last(kind)
+            if last is not None:
+                listing = _with_known(listing, last)
+            self._shelf.keep(kind, 0 if listing.filtered else listing.index, listing)
+            return listing
+
+        return dict(zip(kinds, await asyncio.gather(*(one(kind) for kind in kinds)), strict=True))
+
+    async def _table_index(self) -> int:
+        """The index of the table of all config entries. Of the proxy-defaults there is one at most."""
+        answer = await self._client.ask("GET", "/v1/config/proxy-defaults", CONSISTENT, what="index of config entries")
+        return answer.index
 
     async def list_entries(self, kind: Kind) -> Listing:
         """All entries of *kind* that the token may see; `filtered` where Consul says that there are others.
@@ -90,6 +119,16 @@ class Entries:
         if now.modify_index != entry.modify_index or now.body != entry.body:
             raise StaleIndex(what, entry.modify_index)
         await self._client.ask("DELETE", path, what=f"delete {what}")
+
+
+def _with_known(listing: Listing, last: Listing) -> Listing:
+    """*listing*, with the objects of *last* for the entries that did not change."""
+    known = {entry.name: entry for entry in last.entries}
+    entries = tuple(
+        before if (before := known.get(entry.name)) is not None and before == entry else entry
+        for entry in listing.entries
+    )
+    return Listing(entries, listing.index, listing.filtered)
 
 
 def was_done(answer: Answer, what: str) -> bool:

@@ -21,6 +21,7 @@ from gitsync.consul.features import detect
 from gitsync.consul.gateways import GatewayDesk, GatewayOutcome, RowEdit, Timing
 from gitsync.consul.leases import Lease, Sessions
 from gitsync.consul.records import Pair, Records
+from gitsync.consul.shelf import Shelf
 from gitsync.consul.txn import Failure
 from gitsync.model.component import Body, CatalogNode, Entry, Listing
 from gitsync.model.features import Features
@@ -47,10 +48,11 @@ class Consul:
     def __init__(self, client: Client, features: Features, lock: LockSettings) -> None:
         timing = Timing(asyncio.sleep, time.monotonic, random.random)
         self._client = client
-        self._entries = Entries(client, features)
+        self._shelf = Shelf(time.monotonic, client.address.token or str)
+        self._entries = Entries(client, features, self._shelf)
         self._gateways = GatewayDesk(self._entries, timing)
-        self._catalog = Catalog(client)
-        self._records = Records(client, features)
+        self._catalog = Catalog(client, self._shelf)
+        self._records = Records(client, features, self._shelf)
         self._sessions = Sessions(client, ttl_seconds=lock.ttl_seconds, node=lock.session_node)
 
     @property
@@ -67,6 +69,10 @@ class Consul:
     async def list_entries(self, kind: Kind) -> Listing:
         """See Entries.list_entries."""
         return await self._entries.list_entries(kind)
+
+    async def lists(self, kinds: Sequence[Kind]) -> dict[Kind, Listing]:
+        """See Entries.lists."""
+        return await self._entries.lists(kinds)
 
     async def read_entry(self, kind: Kind, name: str) -> Entry | None:
         """See Entries.read_entry."""
@@ -117,6 +123,10 @@ class Consul:
         return await self._catalog.datacenters()
 
     # -- records
+
+    async def kept_tree(self, prefix: str) -> tuple[Pair, ...]:
+        """See Records.kept_tree."""
+        return await self._records.kept_tree(prefix)
 
     async def read_tree(self, prefix: str) -> tuple[Pair, ...]:
         """See Records.read_tree."""

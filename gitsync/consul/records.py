@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar
 from gitsync.consul import txn
 from gitsync.consul.answer import Answer
 from gitsync.consul.client import Client, encoded, key_path
+from gitsync.consul.shelf import Shelf
 from gitsync.consul.txn import MOST_BYTES, MOST_OPERATIONS, Failure
 from gitsync.model.errors import Forbidden, Unavailable
 from gitsync.model.features import Feature, Features
@@ -69,9 +70,22 @@ def _size(op: Op) -> int:
 class Records:
     """The KV store of the agent's own datacenter."""
 
-    def __init__(self, client: Client, features: Features) -> None:
+    def __init__(self, client: Client, features: Features, shelf: Shelf) -> None:
         self._client = client
         self._features = features
+        self._shelf = shelf
+
+    async def kept_tree(self, prefix: str) -> tuple[Pair, ...]:
+        """As `read_tree`: read again only where something below *prefix* changed since it was read last."""
+        if self._shelf.worth_asking(prefix):
+            kept: tuple[Pair, ...] | None = self._shelf.current(prefix, await self.tree_index(prefix))
+            if kept is not None:
+                return kept
+        answer = await self._read_tree(prefix)
+        pairs = self._pairs(answer, prefix)
+        if pairs or self._features.has(Feature.FILTERED_HEADER):
+            self._shelf.keep(prefix, answer.index, pairs)
+        return pairs or await self._nothing(prefix)
 
     async def read_tree(self, prefix: str) -> tuple[Pair, ...]:
         """Every key below *prefix*, which ends with a slash. () is certain: nothing is there.
@@ -80,15 +94,26 @@ class Records:
         before, only a tree that looks empty can be told from one that may not be seen (a single read is refused, a tree is not).
         Source: Consul HTTP API, GET /v1/kv/:prefix?recurse.
         """
+        return self._pairs(await self._read_tree(prefix), prefix) or await self._nothing(prefix)
+
+    async def _read_tree(self, prefix: str) -> Answer:
         _must_be_folder(prefix)
         what = f"KV tree {prefix}"
         answer = await self._client.ask("GET", key_path(prefix), {"recurse": "", "consistent": ""}, what=what)
         self._whole(answer, what)
+        return answer
+
+    @staticmethod
+    def _pairs(answer: Answer, prefix: str) -> tuple[Pair, ...]:
         if answer.status == 404:
-            if not self._features.has(Feature.FILTERED_HEADER):
-                await self.read(f"{prefix}may-i")
             return ()
-        return tuple(_pair(each) for each in _list(answer, what))
+        return tuple(_pair(each) for each in _list(answer, f"KV tree {prefix}"))
+
+    async def _nothing(self, prefix: str) -> tuple[Pair, ...]:
+        """Nothing, if the token may see what is there. Raises Forbidden."""
+        if not self._features.has(Feature.FILTERED_HEADER):
+            await self.read(f"{prefix}may-i")
+        return ()
 
     async def tree_index(self, prefix: str) -> int:
         """An index that moves with any change below *prefix*: a tiny answer, to know whether a tree must be read again.

@@ -16,7 +16,6 @@ import re
 from collections.abc import Iterator
 
 import aiohttp
-import httpx
 
 from gitsync.consul.answer import Answer
 from gitsync.model.errors import Fenced, Forbidden, GitsyncError, Rejected, Unavailable, Unknown
@@ -208,8 +207,7 @@ def unclear(said: str, *, write: bool) -> GitsyncError:
 def lost(error: BaseException, *, write: bool, what: str = "") -> GitsyncError:
     """The error that a request without an answer is.
 
-    Only a connection that was never made is certain not to have changed anything. httpx's own class does not say which it was
-    (its aiohttp transport calls a server that hung up a connect timeout), so the cause below it decides.
+    Only a connection that was never made is certain not to have changed anything.
     """
     subject = f"{what}: " if what else ""
     causes = tuple(_causes(error))
@@ -221,9 +219,9 @@ def lost(error: BaseException, *, write: bool, what: str = "") -> GitsyncError:
         )
     if any(isinstance(cause, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError) for cause in causes):
         return Unavailable(f"{subject}no connection to Consul: {_says(error)}. Check that it runs, and consul.address.")
-    if any(isinstance(cause, httpx.UnsupportedProtocol | httpx.InvalidURL | aiohttp.InvalidURL) for cause in causes):
+    if any(isinstance(cause, aiohttp.InvalidURL) for cause in causes):
         return Refused(f"{subject}no URL that can be asked: {_says(error)}. Check consul.address.")
-    if any(isinstance(cause, TimeoutError | httpx.TimeoutException) for cause in causes) and not any(
+    if any(isinstance(cause, TimeoutError) for cause in causes) and not any(
         isinstance(cause, aiohttp.ClientConnectionError) and not isinstance(cause, TimeoutError) for cause in causes
     ):
         return unclear(f"{subject}Consul did not answer in time", write=write)

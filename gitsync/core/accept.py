@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 
 from gitsync.model.component import Ledger, Origin
 from gitsync.model.desired import Desired, ParsedFile, ParsedSpec, Wanted
 from gitsync.model.finding import Finding, Place, Severity
 from gitsync.model.key import DEFAULT, ServiceKey
 
+NOTHING: Mapping[ServiceKey, Wanted] = {}
+
 
 def accept(
-    files: Iterable[ParsedFile], ledgers: Mapping[ServiceKey, Ledger], *, owner: str, revision: str, enterprise: bool
+    files: Collection[ParsedFile],
+    ledgers: Mapping[ServiceKey, Ledger],
+    *,
+    owner: str,
+    revision: str,
+    enterprise: bool,
+    known: Mapping[ServiceKey, Wanted] = NOTHING,
 ) -> Desired:
     """What *revision* wants.
 
@@ -23,41 +31,36 @@ def accept(
     claims: dict[ServiceKey, list[ParsedSpec]] = defaultdict(list)
     broken: dict[ServiceKey, list[ParsedFile]] = defaultdict(list)
     findings: list[Finding] = []
-    unreadable: set[str] = set()
-    unparsed: set[str] = set()
     paths: set[str] = set()
     for file in files:
         paths.add(file.path)
         findings += file.findings
-        if file.unreadable or file.unnamed:
-            unreadable.add(file.path)
         for spec in file.specs:
             claims[spec.key].append(spec)
-        if file.unreadable:
-            unparsed.add(file.path)
         for key in file.named:
             broken[key].append(file)
-
-    mine = {key: ledger for key, ledger in ledgers.items() if ledger.owner == owner}
+    unparsed = {file.path for file in files if file.unreadable}
+    unreadable = unparsed | {file.path for file in files if file.unnamed}
     services: dict[ServiceKey, Wanted] = {}
     refused: dict[ServiceKey, tuple[Finding, ...]] = {}
     for key in sorted({*claims, *broken}):
-        ledger = mine.get(key)
-        if claims[key]:
+        ledger = ledger if (ledger := ledgers.get(key)) and ledger.owner == owner else None
+        if claims[key] and key in broken:
             broken[key] = [file for file in broken[key] if not _only_its_name(file, key)]
         recorded = ledger.origin.path if ledger else ""
-        chosen, trouble = _choose(key, claims[key], broken[key], recorded)
+        chosen, trouble = _choose(key, claims[key], broken.get(key, []), recorded)
         if chosen and recorded in unreadable and chosen.place.path != recorded:
             trouble, chosen = (*trouble, _still_recorded(key, chosen.place, recorded)), None
         if chosen and not enterprise and (key.namespace, key.partition) != (DEFAULT, DEFAULT):
             trouble, chosen = (*trouble, _needs_enterprise(key, chosen.place)), None
         findings += trouble
         if chosen is None:
-            own = tuple(finding for file in broken[key] for finding in file.findings if finding.service == key)
+            own = tuple(finding for file in broken.get(key, ()) for finding in file.findings if finding.service == key)
             refused[key] = trouble + own
         else:
             commit = (ledger.origin.commit if ledger and ledger.spec_hash == chosen.hash else "") or revision
-            services[key] = Wanted(chosen.spec, chosen.hash, Origin(chosen.place.path, commit), chosen.place)
+            wanted = Wanted(chosen.spec, chosen.hash, Origin(chosen.place.path, commit), chosen.place)
+            services[key] = known[key] if known.get(key) == wanted else wanted
     return Desired(
         revision=revision,
         services=services,
@@ -79,6 +82,8 @@ def _choose(
     key: ServiceKey, specs: list[ParsedSpec], broken: list[ParsedFile], recorded: str
 ) -> tuple[ParsedSpec | None, tuple[Finding, ...]]:
     """The document that speaks for *key*, and the errors of the others."""
+    if len(specs) == 1 and not broken:
+        return specs[0], ()
     places = sorted([spec.place for spec in specs] + [Place(file.path) for file in broken])
     if len(places) == 1:
         return (specs[0] if specs else None), ()

@@ -12,9 +12,9 @@ from typing import Any
 
 from gitsync.core.codes import note
 from gitsync.core.diff import field_diffs
-from gitsync.core.outlook import EntryKey, Outlook
+from gitsync.core.outlook import Outlook
 from gitsync.core.sequence import order_resolvers, order_splitters
-from gitsync.core.sight import permissions, protocol, references, references_here, subsets_named
+from gitsync.core.sight import EntryKey, permissions, protocol, references, references_here, subsets_named
 from gitsync.core.steps import Bridges, plain, step
 from gitsync.model.component import Body, Entry
 from gitsync.model.finding import Finding

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from gitsync.core.codes import note
@@ -27,15 +27,15 @@ def guard(
     sight: Sight,
     desired: Desired,
     *,
-    owned: int,
-    ledgers_missing: bool,
+    owned: Callable[[], int],
+    ledgers_missing: Callable[[], bool],
     approvals: Iterable[Approval],
     limits: PruneLimits,
 ) -> tuple[dict[ServiceKey, ServicePlan], tuple[Hold, ...]]:
     """The plans with the deletes that must wait marked HELD, and the holds that name them.
 
     owned: how many services the sync owned before this run. ledgers_missing: something of ours has no ledger, so that origins
-    are not known.
+    are not known. Both are only asked where something is to be deleted.
     """
     # A delete that had begun was let pass before, and one that finds nothing takes nothing away.
     identities = {
@@ -52,10 +52,10 @@ def guard(
     if not waiting:
         return dict(plans), ()
 
-    reason = _reason(len(identities), len(waiting), owned, limits, emptied=emptied)
+    reason = _reason(len(identities), len(waiting), owned(), limits, emptied=emptied)
     held = set(waiting) if reason else set()
     if not reason:
-        held, reason = _uncertain(waiting, plans, sight, desired, ledgers_missing=ledgers_missing)
+        held, reason = _uncertain(waiting, plans, sight, desired, ledgers_missing=ledgers_missing())
     if not held:
         return dict(plans), ()
     pairs = tuple(sorted((key, waiting[key]) for key in held))

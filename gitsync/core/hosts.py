@@ -3,30 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gitsync.core.codes import note
 from gitsync.core.diff import field_diffs
 from gitsync.core.order import levels
 from gitsync.core.outlook import Outlook
-from gitsync.model.component import Body
+from gitsync.core.sight import Host, hosts_of
 from gitsync.model.finding import Finding, Severity
-from gitsync.model.grammar import normal_host
 from gitsync.model.key import Kind, ServiceKey
 from gitsync.model.plan import Action, Change, Phase, Verdict
-
-Host = tuple[str, int]
-
-
-def hosts_of(body: Body | None) -> frozenset[Host]:
-    """The (host in its one spelling, port) pairs of a service-defaults' Destination."""
-    destination = (body or {}).get("Destination") or {}
-    port = int(destination.get("Port") or 0)
-    return frozenset((_spelled(str(address)), port) for address in destination.get("Addresses") or ())
-
-
-def _spelled(address: str) -> str:
-    return normal_host(address) if ":" in address else address.lower()  # only IPv6 has several spellings
 
 
 @dataclass(slots=True)
@@ -42,26 +29,28 @@ class Handover:
 def hand_over(outlook: Outlook) -> Handover:
     """Who gets which host, in which order."""
     result = Handover()
-    now: dict[Host, set[str]] = defaultdict(set)
-    then: dict[Host, set[str]] = defaultdict(set)
-    names = {name for kind, name in {*outlook.sight.found.entries, *outlook.changes} if kind is Kind.DEFAULTS}
-    for name in sorted(names):
-        entry = outlook.sight.entry(Kind.DEFAULTS, name)
-        for host in hosts_of(entry.body if entry else None):
-            now[host].add(name)
-        for host in hosts_of(outlook.body(Kind.DEFAULTS, name)):
-            then[host].add(name)
+    index = outlook.sight.index
+    changed = {name: change for (kind, name), change in outlook.changes.items() if kind is Kind.DEFAULTS}
+    now: Mapping[Host, frozenset[str]] = index.hosts
+    # Only where something changes, and where two have a host already, is there anything to say.
+    then: dict[Host, set[str]] = {host: set(now[host]) for host in index.shared_hosts()}
+    for name, change in changed.items():
+        for host in hosts_of(change.after):
+            then.setdefault(host, set(now.get(host, ()))).add(name)
+    for host, claimants in then.items():
+        claimants -= {name for name in claimants & changed.keys() if host not in hosts_of(changed[name].after)}
     waits: dict[str, set[str]] = defaultdict(set)
     for host, claimants in sorted(then.items()):
-        for name in sorted(claimants - now[host]):
-            change = outlook.changes[(Kind.DEFAULTS, name)]
+        there = now.get(host, frozenset())
+        for name in sorted(claimants - there):
+            change = changed[name]
             if len(claimants) > 1:
                 result.refusals[change.key.service] = _taken(
                     outlook, change.key.service, host, sorted(claimants - {name})
                 )
-            elif now[host]:
-                waits[name] |= now[host]
-        for name in claimants & now[host] if len(claimants & now[host]) > 1 else ():
+            elif there:
+                waits[name] |= there
+        for name in claimants & there if len(claimants & there) > 1 else ():
             plan = outlook.plans.get(ServiceKey(name))
             if plan and (plan.written or plan.verdict is Verdict.UNCHANGED):
                 result.findings[plan.key].append(_twins(plan.key, host, sorted(claimants - {name})))

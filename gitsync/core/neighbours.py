@@ -6,6 +6,7 @@ None: with 10,000 services behind a gateway that nobody runs, one finding says m
 
 from __future__ import annotations
 
+import functools
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -34,14 +35,18 @@ SHOWN = 5
 Pairs = Mapping[ServiceKey, tuple[Wanted, Rendered]]
 
 
-def judge(wanted: Pairs, found: Found, context: RenderContext) -> Mapping[ServiceKey | None, tuple[Finding, ...]]:
+def judge(
+    wanted: Pairs, found: Found, context: RenderContext, *, only: Iterable[ServiceKey] | None = None
+) -> Mapping[ServiceKey | None, tuple[Finding, ...]]:
     """What there is to say about *wanted*, given what was *found*. An error means that nothing of its service is written.
 
-    Services without a finding are left out. The order of *wanted* does not matter.
+    Services without a finding are left out. The order of *wanted* does not matter. *only*: the services to look at; what is said
+    under the key None is of all.
     """
     judged: dict[ServiceKey | None, tuple[Finding, ...]] = {}
     neighbourhood = _Neighbourhood(wanted, found, context)
-    for key, (each, rendered) in sorted(wanted.items()):
+    for key in sorted(wanted if only is None else wanted.keys() & set(only)):
+        each, rendered = wanted[key]
         said = tuple(
             replace(finding, service=key, place=each.place.at(finding.spec_path))
             for finding in neighbourhood.of(each.spec, rendered)
@@ -66,15 +71,19 @@ class _Neighbourhood:
         self.denies = bool(context.features.default_deny)
         self.longest_datacenter = max((context.datacenter, *found.datacenters), key=len)
         self.gateway_names = {name.lower() for name in found.gateways}
-        self.linked: dict[str, set[str]] = {
-            name: {row.get("Name", "") for row in entry.body.get("Services") or ()}
-            for name, entry in found.gateways.items()
-        }
         self.rows: dict[str, dict[str, Body]] = defaultdict(dict)
         for key, (_, rendered) in wanted.items():
-            for component in rendered.components:
-                if component.key.kind is Kind.GATEWAY_ROW and not rendered.refused:
+            for component in () if rendered.refused else rendered.components:
+                if component.key.kind is Kind.GATEWAY_ROW:
                     self.rows[component.key.at][key.name] = component.body
+
+    @functools.cached_property
+    def linked(self) -> dict[str, set[str]]:
+        """The rows that each gateway has now."""
+        return {
+            name: {row.get("Name", "") for row in entry.body.get("Services") or ()}
+            for name, entry in self.found.gateways.items()
+        }
 
     def of(self, spec: ServiceSpec, rendered: Rendered) -> Iterator[Finding]:
         """What there is to say about one service."""
@@ -154,7 +163,7 @@ class _Neighbourhood:
         for at, route in enumerate(spec.connect.router.routes if spec.connect.router else ()):
             name = (route.destination.service if route.destination else None) or spec.name
             wait = (route.destination.request_timeout if route.destination else None) or request
-            other = self.wanted.get(replace(spec.key, name=name.lower()))
+            other = self.wanted.get(spec.key._replace(name=name.lower()))
             if wait is None or other is None or name.lower() == spec.name:
                 continue
             limit = self._limit(other[0].spec)
@@ -196,7 +205,7 @@ class _Neighbourhood:
     def gateways(self) -> Iterator[Finding]:
         """What there is to say about the gateways that *wanted* names, once each."""
         named: dict[str, list[ServiceSpec]] = defaultdict(list)
-        for _, (each, _) in sorted(self.wanted.items()):
+        for each, _ in self.wanted.values():
             gateway = each.spec.exposure.terminating_gateway
             if gateway:
                 named[gateway.service].append(each.spec)
@@ -213,8 +222,10 @@ class _Neighbourhood:
                 )
 
     def _instances(self, gateway: str, specs: list[ServiceSpec]) -> Iterator[Finding]:
-        here = [spec for spec in specs if self._runs_here(spec)]
-        if not here or gateway in self.found.services:
+        if gateway in self.found.services:
+            return
+        here = sorted((spec for spec in specs if self._runs_here(spec)), key=lambda spec: spec.key)
+        if not here:
             return
         running = sorted(self.found.gateways.keys() & self.found.services)
         named = (
@@ -239,7 +250,7 @@ class _Neighbourhood:
         entry = self.found.gateways.get(gateway)
         ours = self.rows.get(gateway, {})
         theirs = [row for row in (entry.body.get("Services") or () if entry else ()) if row.get("Name") not in ours]
-        size = len(json.dumps([*theirs, *ours.values()], separators=(",", ":")))
+        size = 2 + sum(map(_row_size, theirs)) + sum(map(_row_size, ours.values()))
         if size > BODY_LIMIT:
             yield note(
                 "gateway-too-large",
@@ -248,6 +259,13 @@ class _Neighbourhood:
                 hint="Let some of its services name a second gateway before you update Consul.",
                 spec_path="exposure.terminating_gateway.service",
             )
+
+
+def _row_size(row: Body) -> int:
+    """Bytes of a row, with its comma. The rows of one gateway are much alike, and there may be ten thousand of them."""
+    if all(isinstance(value, str) and value.isascii() for value in row.values()):
+        return 2 + sum(len(name) + len(value) + 6 for name, value in row.items())
+    return len(json.dumps(row, separators=(",", ":"))) + 1
 
 
 def _resolver_datacenters(spec: ServiceSpec) -> Iterator[tuple[str, str]]:
@@ -263,12 +281,14 @@ def _resolver_datacenters(spec: ServiceSpec) -> Iterator[tuple[str, str]]:
 
 
 def _without_tproxy(wanted: Pairs, context: RenderContext) -> Iterator[Finding]:
+    if not context.features.has(Feature.DESTINATION):
+        return
     static = sorted(
         key
         for key, (each, rendered) in wanted.items()
         if each.spec.exposure.mode == "tgw_static" and not rendered.refused
     )
-    if static and context.features.has(Feature.DESTINATION):
+    if static:
         yield note(
             "destination-needs-tproxy",
             f"Clients with an explicit upstream get 503 from {_some(map(str, static))}: tgw_static is reached through transparent "

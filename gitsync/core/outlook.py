@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 
-from gitsync.core.sight import Sight, protocol, references
+from gitsync.core.sight import EntryKey, Sight, protocol, references
 from gitsync.model.component import Body
 from gitsync.model.key import ENTRY_KINDS, Kind, ServiceKey
 from gitsync.model.plan import Change, ServicePlan, Verdict
-
-EntryKey = tuple[Kind, str]
 
 
 class Outlook:
@@ -22,7 +20,6 @@ class Outlook:
         self.sight = sight
         self.plans = plans
         self.wanted = wanted
-        self._named = {name for _, name in sight.found.entries}
         self.changes: dict[EntryKey, Change] = {}
         self._referrers: dict[str, set[EntryKey]] = defaultdict(set)
         for plan in plans.values():
@@ -46,7 +43,8 @@ class Outlook:
     def unheard_of(self, name: str) -> bool:
         """Nothing of that name is in Consul, neither an entry nor an instance, and Git does not bring it."""
         lowered, found = name.lower(), self.sight.found
-        return not (lowered in self._named or {name, lowered} & found.services or ServiceKey(lowered) in self.wanted)
+        has_entry = any((kind, lowered) in found.entries for kind in ENTRY_KINDS)
+        return not (has_entry or {name, lowered} & found.services or ServiceKey(lowered) in self.wanted)
 
     def protocol(self, name: str) -> str:
         return protocol(self.body(Kind.DEFAULTS, name))

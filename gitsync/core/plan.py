@@ -16,7 +16,7 @@ from gitsync.core.outlook import Outlook
 from gitsync.core.ownership import Adoption
 from gitsync.core.references import missing_references, still_referenced
 from gitsync.core.sight import Sight
-from gitsync.model.component import Found
+from gitsync.model.component import Found, Ledger
 from gitsync.model.context import Rendered
 from gitsync.model.desired import Desired, Wanted
 from gitsync.model.finding import Finding, Severity
@@ -44,31 +44,34 @@ def make_plan(
     owner: str,
     policy: Policy,
     only: frozenset[ServiceKey] | None = None,
+    sight: Sight | None = None,
 ) -> Plan:
     """The plan of one owner. *rendered* has an entry for every wanted service; *judged* is what `neighbours.judge` found.
 
     An error finding on a service means that nothing of it is written or deleted; all the others go on. *only*: the services
-    to look at, as after they were locked; all the others are taken to stay as they were found.
+    to look at, as after they were locked; all the others are taken to stay as they were found. *sight*: of *found*, where there
+    is one already.
     """
-    sight = Sight(found)
-    mine = {key for key, ledger in found.ledgers.items() if ledger.owner == owner and ledger.state != "released"}
+    sight = sight or Sight(found)
+    marks = sight.marked(owner)
+    keys = only if only is not None else {*desired.services, *desired.refused, *found.ledgers, *marks}
+    mine = {key for key in keys if (ledger := found.ledgers.get(key)) and _has(ledger, owner)}
     # Where a ledger says released, or another owner, what still carries our mark is not ours any more.
-    marked = {key: marks for key, marks in sight.marked(owner).items() if key in mine or key not in found.ledgers}
+    marked = {key: marks[key] for key in keys if key in marks and (key in mine or key not in found.ledgers)}
     said: dict[ServiceKey | None, list[Finding]] = defaultdict(list)
     for finding in desired.findings:
         said[finding.service].append(finding)
     compared = {
         key: _compare(
-            _Case(key, rendered.get(key), (*judged.get(key, ()), *said[key]), frozenset(marked.get(key, ()))),
+            _Case(key, rendered.get(key), (*judged.get(key, ()), *said[key]), marked.get(key, frozenset())),
             desired,
             sight,
             owner=owner,
             policy=policy,
         )
-        for key in sorted({*desired.services, *desired.refused, *mine, *marked})
-        if only is None or key in only
+        for key in sorted(keys)
+        if key in desired.services or key in desired.refused or key in mine or key in marked
     }
-    owned = len({*mine, *marked})
     refused: dict[ServiceKey, Finding] = {}
     while True:  # a refusal keeps its entries in place, which may block others: until nothing more is blocked
         plans = {key: _refuse(plan, refused[key]) if key in refused else plan for key, plan in compared.items()}
@@ -76,8 +79,8 @@ def make_plan(
             plans,
             sight,
             desired,
-            owned=owned,
-            ledgers_missing=bool(marked.keys() - found.ledgers.keys()),
+            owned=lambda: _owned(found, marks, owner),
+            ledgers_missing=lambda: bool(marks.keys() - found.ledgers.keys()),
             approvals=policy.approvals,
             limits=policy.limits,
         )
@@ -114,6 +117,16 @@ def make_plan(
         digest=plan_digest(digests),
         digests=digests,
     )
+
+
+def _has(ledger: Ledger, owner: str) -> bool:
+    return ledger.owner == owner and ledger.state != "released"
+
+
+def _owned(found: Found, marks: Iterable[ServiceKey], owner: str) -> int:
+    """How many services *owner* has, by its ledgers, and by its marks where there is no ledger."""
+    recorded = sum(_has(ledger, owner) for ledger in found.ledgers.values())
+    return recorded + sum(key not in found.ledgers for key in marks)
 
 
 @dataclass(frozen=True, slots=True)

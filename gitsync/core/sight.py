@@ -4,32 +4,117 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
 from typing import Any
 
 from gitsync.model.component import Body, CatalogNode, Entry, Found, Observed
+from gitsync.model.grammar import normal_host
 from gitsync.model.key import MANAGED_BY, OWNER_MARK, SERVICE_MARK, ComponentKey, Kind, ServiceKey
+
+Host = tuple[str, int]
+EntryKey = tuple[Kind, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """What the entries say of each other: who names whom, who has which host, and what carries whose mark.
+
+    referrers: lower-cased name → the entries that name it. hosts: (host, port) → the service-defaults with that Destination.
+    marks: owner → name → kinds.
+    """
+
+    entries: Mapping[EntryKey, Entry]
+    referrers: dict[str, frozenset[EntryKey]] = field(default_factory=dict)
+    hosts: dict[Host, frozenset[str]] = field(default_factory=dict)
+    marks: dict[str, dict[str, frozenset[Kind]]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, entries: Mapping[EntryKey, Entry], last: Index | None = None) -> Index:
+        """The index of *entries*; made from *last*, which is left as it is, where most of them are the same objects."""
+        if last is not None and last.entries is entries:
+            return last
+        if last is None:
+            index = cls(entries)
+            index._add(entries.items())
+            return index
+        old = last.entries
+        new = [(key, entry) for key, entry in entries.items() if old.get(key) is not entry]
+        gone = [(key, entry) for key, entry in old.items() if entries.get(key) is not entry]
+        if len(new) + len(gone) > len(entries) // 2:
+            return cls.of(entries)
+        marks = {owner: dict(names) for owner, names in last.marks.items()}
+        index = cls(entries, dict(last.referrers), dict(last.hosts), marks)
+        index._take(gone)
+        index._add(new)
+        return index
+
+    def _add(self, entries: Iterable[tuple[EntryKey, Entry]]) -> None:
+        # Sets first: with one frozenset after the other a name that thousands refer to would cost their square.
+        referrers: dict[str, set[EntryKey]] = defaultdict(set)
+        hosts: dict[Host, set[str]] = defaultdict(set)
+        marks: dict[tuple[str, str], set[Kind]] = defaultdict(set)
+        for key, entry in entries:
+            kind, name = key
+            if kind in NAMING:
+                for target in references(kind, entry.body):
+                    referrers[target].add(key)
+            elif kind is Kind.DEFAULTS:
+                for host in hosts_of(entry.body):
+                    hosts[host].add(name)
+            meta = entry.body.get("Meta")
+            if meta and meta.get(MANAGED_BY) == "gitsync" and (owner := meta.get(OWNER_MARK)):
+                marks[owner, name].add(kind)
+        for target, keys in referrers.items():
+            self.referrers[target] = self.referrers.get(target, frozenset()) | keys
+        for host, names in hosts.items():
+            self.hosts[host] = self.hosts.get(host, frozenset()) | names
+        for (owner, name), kinds in marks.items():
+            of_owner = self.marks.setdefault(owner, {})
+            of_owner[name] = of_owner.get(name, frozenset()) | kinds
+
+    def _take(self, entries: Iterable[tuple[EntryKey, Entry]]) -> None:
+        for key, entry in entries:
+            kind, name = key
+            for target in references(kind, entry.body) if kind in NAMING else ():
+                self.referrers[target] = self.referrers[target] - {key}
+            for host in hosts_of(entry.body) if kind is Kind.DEFAULTS else ():
+                self.hosts[host] = self.hosts[host] - {name}
+            for names in self.marks.values():
+                if name in names and not (left := names[name] - {kind}):
+                    del names[name]
+                elif name in names:
+                    names[name] = left
+
+    def shared_hosts(self) -> frozenset[Host]:
+        """The hosts that more than one service-defaults has."""
+        return frozenset(host for host, names in self.hosts.items() if len(names) > 1)
 
 
 class Sight:
-    """One snapshot, asked many questions. Built once a plan, so that 10,000 services stay linear."""
+    """One snapshot, asked many questions. Built once a plan, so that 10,000 services stay linear; from the *last* one, it costs
+    what is new."""
 
-    def __init__(self, found: Found) -> None:
+    def __init__(self, found: Found, last: Sight | None = None) -> None:
         self.found = found
-        self._rows: dict[str, dict[str, Body]] = {
-            gateway: {row["Name"]: row for row in entry.body.get("Services") or ()}
+        self.index: Index = Index.of(found.entries, last.index if last else None)
+        self._rows: dict[str, Mapping[str, Body]] = {
+            gateway: last.rows(gateway)
+            if last and last.found.gateways.get(gateway) is entry
+            else {row["Name"]: row for row in entry.body.get("Services") or ()}
             for gateway, entry in found.gateways.items()
         }
-        self._referrers: dict[str, set[tuple[Kind, str]]] = defaultdict(set)
-        for (kind, name), entry in found.entries.items():
-            for target in references(kind, entry.body):
-                self._referrers[target].add((kind, name))
+        same = last is not None and last.index is self.index and last.found.nodes is found.nodes
+        self.by_owner: dict[str, Mapping[ServiceKey, frozenset[ComponentKey]]] = last.by_owner if last and same else {}
 
     def entry(self, kind: Kind, name: str) -> Entry | None:
         return self.found.entries.get((kind, name.lower()))
 
     def row(self, gateway: str, name: str) -> Body | None:
         return self._rows.get(gateway, {}).get(name)
+
+    def rows(self, gateway: str) -> Mapping[str, Body]:
+        """The rows of a gateway, by name."""
+        return self._rows.get(gateway, {})
 
     def gateways_with(self, name: str) -> Iterator[str]:
         """The gateways that have a row of exactly this name."""
@@ -53,31 +138,33 @@ class Sight:
         entry = self.entry(key.kind, name)
         return Observed(key, entry.body, entry.create_index, entry.modify_index) if entry else None
 
-    def marked(self, owner: str) -> dict[ServiceKey, set[ComponentKey]]:
+    def marked(self, owner: str) -> Mapping[ServiceKey, frozenset[ComponentKey]]:
         """Everything that carries *owner*'s mark, by service: what a lost ledger can be rebuilt from."""
-        kinds: dict[str, list[Kind]] = defaultdict(list)
-        for (kind, name), entry in self.found.entries.items():
-            if owns(entry.meta, owner):
-                kinds[name].append(kind)
-        result: dict[ServiceKey, set[ComponentKey]] = defaultdict(set)
-        for name, marked in kinds.items():
+        if owner not in self.by_owner:
+            self.by_owner[owner] = self._find_marked(owner)
+        return self.by_owner[owner]
+
+    def _find_marked(self, owner: str) -> dict[ServiceKey, frozenset[ComponentKey]]:
+        result: dict[ServiceKey, frozenset[ComponentKey]] = {}
+        for name, kinds in self.index.marks.get(owner, {}).items():
             service = ServiceKey(name)
-            result[service] = {ComponentKey(service, kind) for kind in marked}
+            result[service] = frozenset(ComponentKey(service, kind) for kind in kinds)
         for (datacenter, name), node in self.found.nodes.items():
             if owns(node.meta, owner) and node.meta.get(SERVICE_MARK, "").count("/") == 2:
                 service = ServiceKey.from_path(node.meta[SERVICE_MARK])
                 if not left_over(node, service.name):
-                    result[service].add(ComponentKey(service, Kind.CATALOG, f"{datacenter}/{name}"))
-        return dict(result)
+                    component = ComponentKey(service, Kind.CATALOG, f"{datacenter}/{name}")
+                    result[service] = result.get(service, frozenset()) | {component}
+        return result
 
     def left_over(self, key: ComponentKey) -> bool:
         """Whether *key* is a node of which only what others registered on it is left, so that it is not ours to delete."""
         node = self.node(key.datacenter, key.node) if key.kind is Kind.CATALOG else None
         return node is not None and left_over(node, key.service.name)
 
-    def referrers(self, name: str) -> AbstractSet[tuple[Kind, str]]:
+    def referrers(self, name: str) -> frozenset[EntryKey]:
         """The (kind, lower-cased name) of every entry that names the service *name* somewhere in it."""
-        return self._referrers.get(name.lower(), set())
+        return self.index.referrers.get(name.lower(), frozenset())
 
 
 def owns(meta: Mapping[str, str], owner: str) -> bool:
@@ -105,6 +192,23 @@ def node_body(node: CatalogNode, service: str) -> dict[str, Any]:
     if check:
         body["Check"] = check.body
     return body
+
+
+def hosts_of(body: Body | None) -> frozenset[Host]:
+    """The (host in its one spelling, port) pairs of a service-defaults' Destination."""
+    destination = (body or {}).get("Destination")
+    if not destination:
+        return frozenset()
+    port = int(destination.get("Port") or 0)
+    return frozenset((_spelled(str(address)), port) for address in destination.get("Addresses") or ())
+
+
+def _spelled(address: str) -> str:
+    return normal_host(address) if ":" in address else address.lower()  # only IPv6 has several spellings
+
+
+NAMING = frozenset({Kind.ROUTER, Kind.SPLITTER, Kind.RESOLVER})
+"""The kinds that name other services."""
 
 
 def references(kind: Kind, body: Body) -> frozenset[str]:

@@ -18,7 +18,6 @@ from gitsync.engine.write import Failed, Writer
 from gitsync.model import kv
 from gitsync.model.component import Component, Found, Ledger, Observed
 from gitsync.model.errors import Conflict, GitsyncError, Rejected
-from gitsync.model.features import Feature
 from gitsync.model.key import OWNER_MARK, ComponentKey, Kind, ServiceKey
 from gitsync.model.plan import Plan, Verdict
 from gitsync.model.run import Outcome
@@ -36,7 +35,7 @@ async def converge(work: Work, locked: frozenset[ServiceKey]) -> None:
     The ends are in `work.done`. Raises Fenced when the lease is lost: nothing more may be written then.
     """
     found, blocked = await _observe(work, locked, work.found.ledgers)
-    plan = decide(work.desires, found, work.sync, work.policy, only=locked - blocked.keys())
+    plan = decide(work.desires, found, work.sync, work.policy, work.memory, only=locked - blocked.keys())
     work.plans.update(plan.services)
     # Where the plan has nothing of a service any more, another process of ours deleted it before we had its lock.
     moved = _moved(work, plan)
@@ -78,7 +77,7 @@ async def converge(work: Work, locked: frozenset[ServiceKey]) -> None:
         found, blocked = await _observe(work, left, {**work.found.ledgers, **work.intents})
         await _give_up(work, {key: Failed("verify", error) for key, error in blocked.items()})
         left -= blocked.keys()
-        plan = decide(work.desires, found, work.sync, work.policy, only=left)
+        plan = decide(work.desires, found, work.sync, work.policy, work.memory, only=left)
     left -= await _finish_verified(work, left, plan, found)
     left -= _stopped(work, left, plan)
     await _give_up(work, {key: refusals[key] for key in left if key in refusals})
@@ -131,9 +130,9 @@ async def _observe(
         work.found,
         keys,
         work.components_of(keys),
-        intentions=work.world.features.has(Feature.INTENTIONS_ENTRY),
+        features=work.world.features,
         owner=work.owner,
-        datacenter=work.world.features.datacenter,
+        memory=work.memory,
     )
     # Later rounds read fewer services: for the others, what this one saw is newer than what stood there before the run.
     work.found = replace(found, ledgers=work.found.ledgers)
@@ -175,7 +174,7 @@ async def _finish_verified(work: Work, keys: frozenset[ServiceKey], plan: Plan, 
     if not empty:
         return frozenset()
     work.progress.step("record", len(empty))
-    sight = Sight(found)
+    sight = work.memory.seen(found)
     leaving = {key: _leaving(work, key) for key in empty}
     there = await still_there(
         work.world.consul,

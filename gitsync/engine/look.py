@@ -6,9 +6,10 @@ import asyncio
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from gitsync.engine.memory import Desires, Memory
 from gitsync.engine.observe import observe_catalog, observe_entries, read_ledgers, read_owner
 from gitsync.engine.ports import Progress, World
-from gitsync.engine.think import Desires, Memory, decide, desire, policy_of
+from gitsync.engine.think import decide, desire, policy_of
 from gitsync.model.component import Found
 from gitsync.model.errors import Conflict, GitsyncError, Invalid, Rejected, Suspended, Unavailable
 from gitsync.model.features import Feature
@@ -54,8 +55,8 @@ async def look(
     features = world.features
     files, found, ledgers = await asyncio.gather(
         world.specs.load(revision, applied if records.lineage == sync.lineage else ""),
-        observe_entries(world.consul, world.clock, intentions=features.has(Feature.INTENTIONS_ENTRY)),
-        read_ledgers(world.consul, world.clock),
+        observe_entries(world.consul, world.clock, intentions=features.has(Feature.INTENTIONS_ENTRY), memory=memory),
+        read_ledgers(world.consul, world.clock, memory),
     )
     found = replace(found, ledgers=ledgers.read, unread=ledgers.unread)
     progress.step("plan")
@@ -73,8 +74,9 @@ async def look(
         owner=owner,
         datacenter=features.datacenter,
         shadowable=_shadowable(desires, found),
+        memory=memory,
     )
-    plan = decide(desires, found, sync, policy_of(sync, options, records.approvals))
+    plan = decide(desires, found, sync, policy_of(sync, options, records.approvals), memory)
     if trouble:
         plan = _only_repairs(plan, desires)
     return Look(revision, records, found, desires, plan, trouble)

@@ -5,28 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
-from gitsync.engine.ports import Clock, Consul
+from gitsync.engine.memory import Ledgers, Memory
+from gitsync.engine.ports import Clock, Consul, Pair
 from gitsync.engine.retry import retried
 from gitsync.model import kv
-from gitsync.model.component import CatalogNode, Component, Entry, Found, Ledger, Listing
+from gitsync.model.component import CatalogNode, Component, Entry, Found, Ledger
 from gitsync.model.errors import GitsyncError, Rejected, Unavailable
+from gitsync.model.features import Feature, Features
 from gitsync.model.key import ENTRY_KINDS, OWNER_MARK, ComponentKey, Kind, Owner, ServiceKey
 
 T = TypeVar("T")
 FEW = 32
 """Up to so many services are read by name after they were locked; more are read by lists."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ledgers:
-    """Every ledger, ours and other syncs'. unread: those that cannot be read, and why: they are never taken for absent."""
-
-    read: Mapping[ServiceKey, Ledger]
-    unread: Mapping[ServiceKey, str]
 
 
 async def read_owner(consul: Consul, clock: Clock, owner: Owner) -> kv.OwnerRecords:
@@ -35,18 +29,33 @@ async def read_owner(consul: Consul, clock: Clock, owner: Owner) -> kv.OwnerReco
     return kv.parse_owner(owner, ((pair.key, pair.value, pair.modify_index) for pair in pairs))
 
 
-async def read_ledgers(consul: Consul, clock: Clock) -> Ledgers:
+async def read_ledgers(consul: Consul, clock: Clock, memory: Memory | None = None) -> Ledgers:
     """Every ledger. A key below the prefix that is no service's path is nobody's ledger."""
+    pairs = await retried(lambda: consul.kept_tree(kv.LEDGERS), clock)
+    if memory is None:
+        return _parsed(pairs, Memory())
+    return memory.ledgers.of(lambda: _parsed(pairs, memory), pairs)
+
+
+def _parsed(pairs: Iterable[Pair], memory: Memory) -> Ledgers:
     read: dict[ServiceKey, Ledger] = {}
     unread: dict[ServiceKey, str] = {}
-    for pair in await retried(lambda: consul.read_tree(kv.LEDGERS), clock):
+    known: dict[ServiceKey, tuple[bytes, Ledger]] = {}
+    for pair in pairs:
         key = _service(pair.key)
         if key is None:
             continue
+        before = memory.ledger.get(key)
+        if before and before[1].index == pair.modify_index and before[0] == pair.value:
+            known[key] = before
+            read[key] = before[1]
+            continue
         try:
             read[key] = kv.parse_ledger(key, pair.value, pair.modify_index)
+            known[key] = (pair.value, read[key])
         except Rejected as error:
             unread[key] = str(error)
+    memory.ledger = known
     return Ledgers(read, unread)
 
 
@@ -57,24 +66,25 @@ def _service(key: str) -> ServiceKey | None:
         return None
 
 
-async def observe_entries(consul: Consul, clock: Clock, *, intentions: bool) -> Found:
+async def observe_entries(consul: Consul, clock: Clock, *, intentions: bool, memory: Memory | None = None) -> Found:
     """All config entries and the names in the catalog, one list a kind, in parallel."""
-    kinds = [kind for kind in ENTRY_KINDS if kind is not Kind.INTENTIONS or intentions] + [Kind.GATEWAY_ROW]
-    listings, names, datacenters = await asyncio.gather(
-        asyncio.gather(*(retried(partial(consul.list_entries, kind), clock) for kind in kinds)),
+    memory = memory or Memory()
+    kinds = [kind for kind in ENTRY_KINDS if kind is not Kind.INTENTIONS or intentions]
+    by_kind, names, datacenters = await asyncio.gather(
+        retried(lambda: consul.lists([*kinds, Kind.GATEWAY_ROW]), clock),
         retried(consul.service_names, clock),
         retried(consul.datacenters, clock),
     )
-    by_kind: dict[Kind, Listing] = dict(zip(kinds, listings, strict=True))
-    gateways = by_kind.pop(Kind.GATEWAY_ROW)
+    lists = tuple(by_kind[kind].entries for kind in kinds)
+    gateways = by_kind[Kind.GATEWAY_ROW].entries
     return Found(
-        entries={(kind, entry.name.lower()): entry for kind, listing in by_kind.items() for entry in listing.entries},
-        gateways={entry.name: entry for entry in gateways.entries},
+        entries=memory.entries.of(
+            lambda: {(kind, entry.name.lower()): entry for kind in kinds for entry in by_kind[kind].entries}, lists
+        ),
+        gateways=memory.gateways.of(lambda: {entry.name: entry for entry in gateways}, gateways),
         services=names,
         datacenters=datacenters,
-        filtered=frozenset(
-            str(kind) for kind, listing in [*by_kind.items(), (Kind.GATEWAY_ROW, gateways)] if listing.filtered
-        ),
+        filtered=frozenset(str(kind) for kind, listing in by_kind.items() if listing.filtered),
     )
 
 
@@ -87,15 +97,20 @@ async def observe_catalog(
     owner: str,
     datacenter: str,
     shadowable: Iterable[str],
+    memory: Memory | None = None,
 ) -> Found:
     """*found* with the external nodes of every datacenter concerned, and with who else carries the *shadowable* names.
 
     A datacenter other than our own that gives no answer is `silent`: it is its own services' trouble.
     """
     catalog = {component.key for component in components if component.key.kind is Kind.CATALOG}
-    for ledger in found.ledgers.values():
-        if ledger.owner == owner:
-            catalog |= {component.key for component in ledger.components if component.key.kind is Kind.CATALOG}
+    catalog.update(
+        component.key
+        for ledger in found.ledgers.values()
+        if ledger.owner == owner
+        for component in ledger.components
+        if component.key.kind is Kind.CATALOG
+    )
     places: dict[str, dict[str, str]] = defaultdict(dict, {datacenter: {}})
     for key in catalog:
         if key.datacenter in found.datacenters or key.datacenter == datacenter:
@@ -112,13 +127,15 @@ async def observe_catalog(
             return ()
 
     lists = await asyncio.gather(*(listed(place, names) for place, names in sorted(places.items())))
-    nodes = {(node.datacenter, node.node): node for each in lists for node in each}
+    nodes = (memory or Memory()).nodes.of(
+        lambda: {(node.datacenter, node.node): node for each in lists for node in each}, *lists
+    )
+    names = sorted(set(shadowable) & found.services)
     own: dict[str, set[str]] = defaultdict(set)
-    for node in nodes.values():
+    for node in nodes.values() if names else ():
         if node.meta.get(OWNER_MARK):
             for service in node.services:
                 own[service.name].add(node.node)
-    names = sorted(set(shadowable) & found.services)
     carriers = await asyncio.gather(*(retried(partial(consul.service_nodes, name), clock) for name in names))
     shadows = {
         name: strangers
@@ -135,9 +152,9 @@ async def observe_again(
     keys: Iterable[ServiceKey],
     components: Iterable[ComponentKey],
     *,
-    intentions: bool,
+    features: Features,
     owner: str,
-    datacenter: str,
+    memory: Memory,
 ) -> tuple[Found, dict[ServiceKey, GitsyncError]]:
     """*found* with everything of *keys* read anew: by name where they are few, else by the lists; and what could not be read.
 
@@ -145,9 +162,10 @@ async def observe_again(
     """
     keys = set(keys)
     wanted = set(components)
+    datacenter, intentions = features.datacenter, features.has(Feature.INTENTIONS_ENTRY)
     blocked: dict[ServiceKey, GitsyncError] = {}
     if len(keys) > FEW:
-        fresh = await observe_entries(consul, clock, intentions=intentions)
+        fresh = await observe_entries(consul, clock, intentions=intentions, memory=memory)
         fresh = replace(fresh, ledgers=found.ledgers, unread=found.unread)
         fresh = await observe_catalog(
             consul,
@@ -157,6 +175,7 @@ async def observe_again(
             owner=owner,
             datacenter=datacenter,
             shadowable=found.shadows,
+            memory=memory,
         )
         for key in wanted:
             if key.kind is Kind.CATALOG and key.datacenter in fresh.silent and key.datacenter not in found.silent:
@@ -217,9 +236,17 @@ K = TypeVar("K", bound=object)
 V = TypeVar("V", Entry, CatalogNode)
 
 
-def _laid_over(below: Mapping[K, V], above: Mapping[K, V | None]) -> dict[K, V]:
-    result = {key: value for key, value in below.items() if key not in above}
-    result.update({key: value for key, value in above.items() if value is not None})
+def _laid_over(below: Mapping[K, V], above: Mapping[K, V | None]) -> Mapping[K, V]:
+    """*below* with *above* over it, None being nothing; *below* itself where that makes no difference."""
+    new = {key: value for key, value in above.items() if below.get(key) != value}
+    if not new:
+        return below
+    result = dict(below)
+    for key, value in new.items():
+        if value is None:
+            del result[key]
+        else:
+            result[key] = value
     return result
 
 

@@ -11,6 +11,7 @@ from gitsync.engine.converge import converge
 from gitsync.engine.ledger import adoption_op, applying, deleting, standing, submission_ops
 from gitsync.engine.lock import Claim, Locked, lock, make_way
 from gitsync.engine.look import Look, look
+from gitsync.engine.memory import Memory
 from gitsync.engine.observe import read_ledgers
 from gitsync.engine.own import advance, clean_up, own_records
 from gitsync.engine.patience import Patience
@@ -18,7 +19,7 @@ from gitsync.engine.ports import Lease, Op, Progress, World
 from gitsync.engine.process import identity
 from gitsync.engine.report import Head, Steps, early_end, report
 from gitsync.engine.retry import retried, to_its_end
-from gitsync.engine.think import Memory, policy_of
+from gitsync.engine.think import policy_of
 from gitsync.engine.work import Done, Work, fingerprint
 from gitsync.model import kv
 from gitsync.model.component import Observed
@@ -117,6 +118,7 @@ async def _apply(world: World, sync: Sync, options: Options, mind: Mind, run: Ru
                     lease,
                     run.head.run,
                     run.steps,
+                    mind.memory,
                     plans=plans,
                     done=done,
                     reviewed=seen.plan.digests if options.expect else None,
@@ -212,7 +214,7 @@ async def _write_all(work: Work, pending: frozenset[ServiceKey]) -> None:
 
     late = frozenset(locked.held.keys() | locked.stale.keys())
     if late:
-        ledgers = await read_ledgers(work.world.consul, work.world.clock)
+        ledgers = await read_ledgers(work.world.consul, work.world.clock, work.memory)
         work.found = replace(work.found, ledgers=ledgers.read, unread=ledgers.unread)
         last = await _locked(work, late)
         await converge(work, frozenset(last.taken))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from gitsync.core.accept import accept
 from gitsync.core.codes import note
@@ -13,41 +13,17 @@ from gitsync.core.ownership import Adoption
 from gitsync.core.plan import Policy, make_plan
 from gitsync.core.render import render
 from gitsync.core.sight import Sight
-from gitsync.model.component import Component, Found, Ledger
+from gitsync.engine.memory import Decision, Desires, Memory
+from gitsync.engine.stirred import stirred
+from gitsync.model.component import Found, Ledger
 from gitsync.model.context import RenderContext, Rendered
-from gitsync.model.desired import Desired, ParsedFile
+from gitsync.model.desired import ParsedFile
 from gitsync.model.features import Features
 from gitsync.model.finding import Finding, Place
 from gitsync.model.key import Kind, ServiceKey
 from gitsync.model.kv import Approval
 from gitsync.model.plan import Plan
 from gitsync.model.sync import Options, Sync
-
-
-@dataclass(slots=True)
-class Memory:
-    """What one sync remembers between runs: renderings by (spec hash, place, context)."""
-
-    rendered: dict[tuple[str, Place], Rendered] = field(default_factory=dict)
-    context: RenderContext | None = None
-
-    def forget(self, keep: set[tuple[str, Place]]) -> None:
-        """Drop every rendering that the last revision did not use."""
-        if len(self.rendered) > len(keep):
-            self.rendered = {key: value for key, value in self.rendered.items() if key in keep}
-
-
-@dataclass(frozen=True, slots=True)
-class Desires:
-    """What one revision wants, rendered for one Consul."""
-
-    desired: Desired
-    rendered: Mapping[ServiceKey, Rendered]
-    context: RenderContext
-
-    def components(self, key: ServiceKey) -> tuple[Component, ...]:
-        rendered = self.rendered.get(key)
-        return rendered.components if rendered else ()
 
 
 def context_of(sync: Sync, features: Features) -> RenderContext:
@@ -64,20 +40,35 @@ def desire(
 ) -> Desires:
     """Accept the files of *revision* and render what they want."""
     context = context_of(sync, features)
+    return memory.desires.of(
+        lambda: _desire(files, ledgers, sync, context, revision, memory), files, ledgers, sync, context, revision
+    )
+
+
+def _desire(
+    files: tuple[ParsedFile, ...],
+    ledgers: Mapping[ServiceKey, Ledger],
+    sync: Sync,
+    context: RenderContext,
+    revision: str,
+    memory: Memory,
+) -> Desires:
     if memory.context != context:
         memory.rendered.clear()
         memory.context = context
-    desired = accept(files, ledgers, owner=str(sync.owner), revision=revision, enterprise=features.enterprise)
+    known = memory.desired.services if memory.desired else {}
+    enterprise = context.features.enterprise
+    desired = accept(files, ledgers, owner=str(sync.owner), revision=revision, enterprise=enterprise, known=known)
+    memory.desired = desired
     rendered: dict[ServiceKey, Rendered] = {}
-    used: set[tuple[str, Place]] = set()
+    used: dict[tuple[str, Place], Rendered] = {}
     for key, wanted in desired.services.items():
         name = (wanted.hash, wanted.place)
-        used.add(name)
-        known = memory.rendered.get(name)
-        if known is None:
-            known = memory.rendered[name] = render(wanted.spec, wanted.place, context)
-        rendered[key] = known
-    memory.forget(used)
+        each = memory.rendered.get(name)
+        if each is None:
+            each = render(wanted.spec, wanted.place, context)
+        used[name] = rendered[key] = each
+    memory.rendered = used
     return Desires(desired, rendered, context)
 
 
@@ -96,11 +87,38 @@ def policy_of(sync: Sync, options: Options, approvals: tuple[Approval, ...]) -> 
 
 
 def decide(
-    desires: Desires, found: Found, sync: Sync, policy: Policy, *, only: frozenset[ServiceKey] | None = None
+    desires: Desires,
+    found: Found,
+    sync: Sync,
+    policy: Policy,
+    memory: Memory,
+    *,
+    only: frozenset[ServiceKey] | None = None,
 ) -> Plan:
-    """The plan for *desires* against *found*. Of what cannot be read nothing is planned."""
-    desired = desires.desired
-    unread = _unread(desires, found, str(sync.owner))
+    """The plan for *desires* against *found*. Of what cannot be read nothing is planned.
+
+    Of the whole plan only what may have changed since the last one is made anew (`stirred`).
+    """
+    sight = memory.seen(found)
+    if only is not None:
+        return _decide(desires, sight, sync, policy, only)
+    last = memory.decision
+    anew = stirred(last, desires, sight, sync, policy) if last else None
+    if last is None or anew is None:
+        plan = _decide(desires, sight, sync, policy, None)
+    elif not anew and found == last.sight.found:
+        plan = replace(last.plan, revision=desires.desired.revision)
+    else:
+        part = _decide(desires, sight, sync, policy, anew)
+        services = {key: each for key, each in last.plan.services.items() if key not in anew}
+        plan = replace(part, services={**services, **part.services})
+    memory.decision = Decision(desires, sight, sync, policy, plan)
+    return plan
+
+
+def _decide(desires: Desires, sight: Sight, sync: Sync, policy: Policy, only: frozenset[ServiceKey] | None) -> Plan:
+    desired, found = desires.desired, sight.found
+    unread = _unread(desires, sight, str(sync.owner))
     if unread:
         if not (desired.services or desired.refused or desired.unreadable):
             # What is refused must not make an emptied commit look like any other: its deletes wait all the same.
@@ -110,20 +128,19 @@ def decide(
             services={key: wanted for key, wanted in desired.services.items() if key not in unread},
             refused={**desired.refused, **unread},
         )
-    wanted = {
-        key: (desired.services[key], rendered)
-        for key, rendered in desires.rendered.items()
-        if key in desired.services and (only is None or key in only)
-    }
-    judged = judge(wanted, found, desires.context)
-    return make_plan(desired, desires.rendered, judged, found, owner=str(sync.owner), policy=policy, only=only)
+    wanted = {key: (each, desires.rendered[key]) for key, each in desired.services.items() if key in desires.rendered}
+    judged = judge(wanted, found, desires.context, only=only)
+    return make_plan(
+        desired, desires.rendered, judged, found, owner=str(sync.owner), policy=policy, only=only, sight=sight
+    )
 
 
-def _unread(desires: Desires, found: Found, owner: str) -> dict[ServiceKey, tuple[Finding, ...]]:
+def _unread(desires: Desires, sight: Sight, owner: str) -> dict[ServiceKey, tuple[Finding, ...]]:
     """The services of ours of which something cannot be read, which is never taken for absent, and why."""
+    found = sight.found
     unread: dict[ServiceKey, tuple[Finding, ...]] = {}
     if found.unread:
-        ours = {*desires.desired.services, *Sight(found).marked(owner)}
+        ours = {*desires.desired.services, *sight.marked(owner)}
         for key in ours & found.unread.keys():
             finding = note(
                 "ledger-unreadable",

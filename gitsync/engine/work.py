@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from gitsync.core.compare import expected
 from gitsync.core.plan import Policy
+from gitsync.engine.memory import Desires, Memory
 from gitsync.engine.ports import Lease, Progress, World
-from gitsync.engine.think import Desires
 from gitsync.model.component import Found, Ledger
 from gitsync.model.errors import GitsyncError
 from gitsync.model.key import ComponentKey, ServiceKey
@@ -46,6 +46,7 @@ class Work:
     lease: Lease
     run: str
     progress: Progress
+    memory: Memory
     plans: dict[ServiceKey, ServicePlan]
     intents: dict[ServiceKey, Ledger] = field(default_factory=dict)
     done: dict[ServiceKey, Done] = field(default_factory=dict)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 DEFAULT = "default"
 
@@ -35,9 +36,8 @@ RECORD_NAMES = {
 """The file name of a kind below `svc-handler/desired/…` (design.md section 5), without `.json`."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class ServiceKey:
-    """One service, unique across partitions and namespaces."""
+class ServiceKey(NamedTuple):
+    """One service, unique across partitions and namespaces. A tuple, because it is hashed and compared more than anything else."""
 
     name: str
     namespace: str = DEFAULT
@@ -58,8 +58,7 @@ class ServiceKey:
         return self.name if (self.namespace, self.partition) == (DEFAULT, DEFAULT) else self.path
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class ComponentKey:
+class ComponentKey(NamedTuple):
     """One thing Consul stores for a service.
 
     `at` says where, for the kinds that are not a config entry of the service's own name: the gateway's name for a row,

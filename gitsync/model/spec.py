@@ -222,15 +222,15 @@ def sni_length(spec: ServiceSpec, longest_datacenter: int) -> int:
     """An upper bound of the length of the mesh's SNI for *spec* and for what it leads to, for datacenter names of
     *longest_datacenter* characters.
 
-    Above SNI_LENGTH every client of the service loses all of its upstreams at its next restart. For tgw_static the host is
-    part of the name.
+    Above SNI_LENGTH every client of the service loses all of its upstreams at its next restart. For tgw_static the name
+    begins with `destination.<host>.`.
     """
     subsets = spec.connect.resolver.subsets if spec.connect.resolver else {}
     own = max((len(subset) + 1 for subset in subsets), default=0) + len(spec.name)
     length = max((own, *_target_lengths(spec))) + 63 + longest_datacenter
     length += sum(len(name) + 1 for name in (spec.namespace, spec.partition) if name != DEFAULT)
     if spec.exposure.mode == "tgw_static" and spec.routing.host:
-        length += len(spec.routing.host) + 1
+        length += len("destination.") + len(spec.routing.host) + 1
     return length
 
 

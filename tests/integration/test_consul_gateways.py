@@ -12,6 +12,7 @@ from gitsync.consul.client import Client, ConsulAddress
 from gitsync.consul.entries import Entries
 from gitsync.consul.facade import Consul, connect
 from gitsync.consul.gateways import GatewayDesk, Timing
+from gitsync.consul.shelf import Shelf
 from gitsync.engine.ports import RowEdit
 from gitsync.model.errors import Forbidden, Rejected, StaleIndex, Unavailable
 from gitsync.model.features import Features
@@ -49,7 +50,7 @@ def desk(client: Client, *, deadline_seconds: float = 30.0) -> GatewayDesk:
 
     loop = asyncio.get_running_loop()
     timing = Timing(at_once, loop.time, lambda: 0.5)
-    entries = Entries(client, Features((1, 8, 7), "dc1", "dc1"))
+    entries = Entries(client, Features((1, 8, 7), "dc1", "dc1"), Shelf(loop.time, str))
     return GatewayDesk(entries, timing, deadline_seconds=deadline_seconds)
 
 

@@ -123,7 +123,7 @@ def test_a_service_named_like_somebodys_gateway_is_refused():
 
 
 def test_a_name_that_is_too_long_for_the_longest_datacenter_is_refused():
-    long = spec(name="a" * 128, mode=A, routing={"host": "b" * 50 + ".c"})
+    long = spec(name="a" * 128, mode=A, routing={"host": "b" * 38 + ".c"})
     found = seen(datacenters=("dc1", "d" * 60))
 
     assert said(judged(long, found=found), long.key) == [("name-too-long", Severity.ERROR)]

@@ -532,7 +532,7 @@ def test_labels_stand_beside_our_own_in_the_defaults_only():
 
 
 def test_a_name_that_grows_too_long_in_this_datacenter_is_refused():
-    wanted = spec(name="a" * 128, exposure=A, routing={"host": "b" * 50 + ".c", "port": 80})
+    wanted = spec(name="a" * 128, exposure=A, routing={"host": "b" * 38 + ".c", "port": 80})
     datacenter = "d" * 60
     rendered = render(wanted, PLACE, RenderContext("me/pay", Features(NEW, datacenter, datacenter), {}, datacenter))
 

@@ -197,13 +197,13 @@ def test_the_longest_name_of_the_mesh_counts_subsets_tenancy_and_for_tgw_static_
 
     plain = length(exposure={"mode": "catalog_external"})
     assert plain == len("pay") + 63 + 3
-    assert length() == plain + len("pay.example.com") + 1
+    assert length() == plain + len("destination.pay.example.com") + 1
     assert length(exposure={"mode": "catalog_external"}, namespace="n1", partition="p12") == plain + 3 + 4
     subsets = {"connect": {"resolver": {"subsets": {"v1": {}, "canary": {}}}}}
     assert length(exposure={"mode": "catalog_external"}, **subsets) == plain + len("canary") + 1
 
 
-@pytest.mark.parametrize(("host_length", "possible"), [(187, True), (188, False)])
+@pytest.mark.parametrize(("host_length", "possible"), [(175, True), (176, False)])
 def test_a_name_that_the_mesh_cannot_carry_is_refused(host_length, possible):
     labels = ".".join(["a" * 47] * 4)
     host = labels[: host_length - 1] + "b"

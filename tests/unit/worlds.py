@@ -13,10 +13,9 @@ from typing import Any
 
 from gitsync.core.bridge import HTTP_LIKE
 from gitsync.core.guard import PruneLimits
-from gitsync.core.hosts import hosts_of
 from gitsync.core.ownership import Adoption
 from gitsync.core.plan import Policy, make_plan
-from gitsync.core.sight import Sight, permissions, protocol
+from gitsync.core.sight import Sight, hosts_of, permissions, protocol
 from gitsync.engine.ledger import applied, applying, deleting, standing
 from gitsync.model.component import CatalogCheck, CatalogNode, CatalogService, Component, Entry, Found, Ledger, Origin
 from gitsync.model.context import Rendered

@@ -10,11 +10,11 @@ import pytest
 
 from gitsync.core.accept import accept
 from gitsync.core.digest import plan_digest, service_digest
-from gitsync.core.hosts import hosts_of
 from gitsync.core.load import parse_file
 from gitsync.core.neighbours import judge
 from gitsync.core.plan import Policy, make_plan
 from gitsync.core.render import render
+from gitsync.core.sight import hosts_of
 from gitsync.model.component import Entry, Ledger, Origin
 from gitsync.model.context import GatewayFiles, RenderContext, TlsFiles
 from gitsync.model.desired import Desired, ParsedFile

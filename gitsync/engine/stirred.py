@@ -1,0 +1,126 @@
+"""Stirred: which services have to be planned anew, because something that their last plan was made from is not as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Iterator, Mapping
+from typing import TypeVar
+
+from gitsync.core.plan import Policy
+from gitsync.core.references import led_to
+from gitsync.core.sight import NAMING, Sight, hosts_of, references
+from gitsync.engine.memory import Decision, Desires
+from gitsync.model.component import CatalogNode, Found
+from gitsync.model.desired import Desired
+from gitsync.model.key import SERVICE_MARK, Kind, ServiceKey
+from gitsync.model.plan import Verdict
+from gitsync.model.sync import Sync
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+def stirred(last: Decision, desires: Desires, sight: Sight, sync: Sync, policy: Policy) -> frozenset[ServiceKey] | None:
+    """The services to plan anew; all others have the plan they had. None: all of them, because who can say.
+
+    A plan is a function of what the service wants, of what stands in Consul under its name, and of the services that it names,
+    that name it, or that have its host. What concerns all, such as the gateways there are, stirs all.
+    """
+    found, before = sight.found, last.sight.found
+    if (last.sync, last.policy, last.desires.context) != (sync, policy, desires.context) or last.plan.holds:
+        return None
+    if _around(found) != _around(before) or _general(desires) != _general(last.desires):
+        return None
+    new, old = desires.desired, last.desires.desired
+    anew = {key for key, plan in last.plan.services.items() if plan.verdict is not Verdict.UNCHANGED or plan.pending}
+    anew.update(_moved(new.services, old.services))
+    anew.update(_moved(desires.rendered, last.desires.rendered))
+    anew.update(_moved(found.ledgers, before.ledgers))
+    names = {name for _, name in _moved(found.entries, before.entries)}
+    for gateway in found.gateways:
+        names.update(_moved(sight.rows(gateway), last.sight.rows(gateway)))
+    names.update(
+        name
+        for at in _moved(found.nodes, before.nodes)
+        for node in (found.nodes.get(at), before.nodes.get(at))
+        for name in _on(node)
+    )
+    ours = new.services.keys() | old.services.keys() | last.plan.services.keys()
+    if "*" in names or desires.context.features.enterprise:
+        return None
+    anew |= _with_neighbours({*names, *(key.name for key in anew)}, ours, (sight, last.sight), (new, old))
+    return frozenset(anew) if len(anew) <= len(ours) // 4 else None
+
+
+def _around(found: Found) -> tuple[object, ...]:
+    """What concerns every service."""
+    return (
+        found.services,
+        found.shadows,
+        found.datacenters,
+        found.filtered,
+        found.silent,
+        found.unread,
+        found.gateways.keys(),
+    )
+
+
+def _general(desires: Desires) -> tuple[object, ...]:
+    desired = desires.desired
+    return desired.refused, desired.unreadable, desired.unparsed, desired.findings, bool(desired.services)
+
+
+def _moved(new: Mapping[K, V], old: Mapping[K, V]) -> list[K]:
+    """The keys of what is not the same in both."""
+    if new is old:
+        return []
+    moved = [key for key, value in new.items() if (was := old.get(key)) is not value and was != value]
+    if len(new) != len(old) or moved:
+        moved += [key for key in old if key not in new]
+    return moved
+
+
+def _on(node: CatalogNode | None) -> Iterator[str]:
+    """The services whose plan a node may concern."""
+    if node is not None:
+        yield from (service.name.lower() for service in node.services)
+        if mark := node.meta.get(SERVICE_MARK, ""):
+            yield mark.rpartition("/")[2].lower()
+
+
+def _with_neighbours(
+    names: Iterable[str],
+    ours: Container[ServiceKey],
+    sights: tuple[Sight, Sight],
+    commits: tuple[Desired, Desired],
+) -> set[ServiceKey]:
+    """The services of ours among *names*, among those that they name or that name them, then or now, and so on."""
+    result: set[ServiceKey] = set()
+    seen: set[str] = set()
+    left = set(names)
+    while left:
+        name = left.pop()
+        seen.add(name)
+        key = ServiceKey(name)
+        near: set[str] = set()
+        for sight in sights:
+            near.update(other for _, other in sight.referrers(name))
+            if key in ours:
+                result.add(key)
+                near |= _named(sight, name)
+        for desired in commits:
+            if wanted := desired.services.get(key):
+                near.update(other.lower() for _, other in led_to(wanted.spec))
+        left |= near - seen
+    return result
+
+
+def _named(sight: Sight, name: str) -> set[str]:
+    """What the entries of a service name, and who has its hosts."""
+    names: set[str] = set()
+    for kind in NAMING:
+        if entry := sight.entry(kind, name):
+            names |= references(kind, entry.body)
+    if entry := sight.entry(Kind.DEFAULTS, name):
+        for host in hosts_of(entry.body):
+            names |= sight.index.hosts.get(host, frozenset())
+    return names
