@@ -28,48 +28,59 @@ def accept(
     file is recorded, or one file names it twice, the service is refused and keeps what it has. A recorded file of which not
     everything can be read may still hold the service, so that no other takes it meanwhile.
     """
-    claims: dict[ServiceKey, list[ParsedSpec]] = defaultdict(list)
+    claims: dict[ServiceKey, ParsedSpec] = {}
+    more: dict[ServiceKey, list[ParsedSpec]] = defaultdict(list)
     broken: dict[ServiceKey, list[ParsedFile]] = defaultdict(list)
     findings: list[Finding] = []
-    paths: set[str] = set()
     for file in files:
-        paths.add(file.path)
         findings += file.findings
         for spec in file.specs:
-            claims[spec.key].append(spec)
+            key = spec.key
+            if claims.setdefault(key, spec) is not spec:
+                more[key].append(spec)
         for key in file.named:
             broken[key].append(file)
-    unparsed = {file.path for file in files if file.unreadable}
+    unparsed = frozenset(file.path for file in files if file.unreadable)
     unreadable = unparsed | {file.path for file in files if file.unnamed}
     services: dict[ServiceKey, Wanted] = {}
     refused: dict[ServiceKey, tuple[Finding, ...]] = {}
-    for key in sorted({*claims, *broken}):
+    disputed = {*more, *broken}
+    for key in sorted(disputed):
+        broken[key] = [file for file in broken[key] if key not in claims or not _only_its_name(file, key)]
+    for key in (*claims, *(broken.keys() - claims.keys())):
         ledger = ledger if (ledger := ledgers.get(key)) and ledger.owner == owner else None
-        if claims[key] and key in broken:
-            broken[key] = [file for file in broken[key] if not _only_its_name(file, key)]
         recorded = ledger.origin.path if ledger else ""
-        chosen, trouble = _choose(key, claims[key], broken.get(key, []), recorded)
+        chosen: ParsedSpec | None = claims.get(key)
+        trouble: tuple[Finding, ...] = ()
+        if key in disputed:
+            specs = [chosen, *more[key]] if chosen else []
+            chosen, trouble = _choose(key, specs, broken[key], recorded)
         if chosen and recorded in unreadable and chosen.place.path != recorded:
             trouble, chosen = (*trouble, _still_recorded(key, chosen.place, recorded)), None
-        if chosen and not enterprise and (key.namespace, key.partition) != (DEFAULT, DEFAULT):
+        if chosen and not enterprise and key[1:] != (DEFAULT, DEFAULT):
             trouble, chosen = (*trouble, _needs_enterprise(key, chosen.place)), None
         findings += trouble
         if chosen is None:
-            own = tuple(finding for file in broken.get(key, ()) for finding in file.findings if finding.service == key)
+            own = tuple(finding for file in broken[key] for finding in file.findings if finding.service == key)
             refused[key] = trouble + own
         else:
             commit = (ledger.origin.commit if ledger and ledger.spec_hash == chosen.hash else "") or revision
-            wanted = Wanted(chosen.spec, chosen.hash, Origin(chosen.place.path, commit), chosen.place)
-            services[key] = known[key] if known.get(key) == wanted else wanted
+            services[key] = _wanted(chosen, commit, known.get(key))
     return Desired(
         revision=revision,
         services=services,
         refused=refused,
-        unreadable=frozenset(unreadable),
-        unparsed=frozenset(unparsed),
+        unreadable=unreadable,
+        unparsed=unparsed,
         findings=tuple(findings),
-        paths=frozenset(paths),
+        paths=frozenset(file.path for file in files),
     )
+
+
+def _wanted(chosen: ParsedSpec, commit: str, before: Wanted | None) -> Wanted:
+    if before and before.spec is chosen.spec and before.place is chosen.place and before.origin.commit == commit:
+        return before
+    return Wanted(chosen.spec, chosen.hash, Origin(chosen.place.path, commit), chosen.place)
 
 
 def _only_its_name(file: ParsedFile, key: ServiceKey) -> bool:
@@ -82,8 +93,6 @@ def _choose(
     key: ServiceKey, specs: list[ParsedSpec], broken: list[ParsedFile], recorded: str
 ) -> tuple[ParsedSpec | None, tuple[Finding, ...]]:
     """The document that speaks for *key*, and the errors of the others."""
-    if len(specs) == 1 and not broken:
-        return specs[0], ()
     places = sorted([spec.place for spec in specs] + [Place(file.path) for file in broken])
     if len(places) == 1:
         return (specs[0] if specs else None), ()

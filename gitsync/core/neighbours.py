@@ -40,8 +40,8 @@ def judge(
 ) -> Mapping[ServiceKey | None, tuple[Finding, ...]]:
     """What there is to say about *wanted*, given what was *found*. An error means that nothing of its service is written.
 
-    Services without a finding are left out. The order of *wanted* does not matter. *only*: the services to look at; what is said
-    under the key None is of all.
+    Services without a finding are left out. The order of *wanted* does not matter. *only*: the services to look at; nothing is
+    said under the key None then.
     """
     judged: dict[ServiceKey | None, tuple[Finding, ...]] = {}
     neighbourhood = _Neighbourhood(wanted, found, context)
@@ -53,14 +53,30 @@ def judge(
         )
         if said:
             judged[key] = said
-    general = (
+    if only is None and (general := _of_all(neighbourhood)):
+        judged[None] = general
+    return judged
+
+
+def judge_all(wanted: Pairs, found: Found, context: RenderContext) -> tuple[Finding, ...]:
+    """What `judge` says under the key None: of gateways and of the whole installation."""
+    return _of_all(_Neighbourhood(wanted, found, context))
+
+
+def matters_to_all(spec: ServiceSpec, rendered: Rendered) -> tuple[object, ...]:
+    """What `judge_all` looks at in one service."""
+    gateway = spec.exposure.terminating_gateway
+    row = next((each.body for each in rendered.components if each.key.kind is Kind.GATEWAY_ROW), {})
+    return spec.exposure.mode, gateway, spec.exposure.dc, bool(spec.exposure.check), rendered.refused, _row_size(row)
+
+
+def _of_all(neighbourhood: _Neighbourhood) -> tuple[Finding, ...]:
+    wanted, found, context = neighbourhood.wanted, neighbourhood.found, neighbourhood.context
+    return (
         *neighbourhood.gateways(),
         *_without_tproxy(wanted, context),
         *_unprobed(wanted, found, context),
     )
-    if general:
-        judged[None] = general
-    return judged
 
 
 class _Neighbourhood:
@@ -71,11 +87,16 @@ class _Neighbourhood:
         self.denies = bool(context.features.default_deny)
         self.longest_datacenter = max((context.datacenter, *found.datacenters), key=len)
         self.gateway_names = {name.lower() for name in found.gateways}
-        self.rows: dict[str, dict[str, Body]] = defaultdict(dict)
-        for key, (_, rendered) in wanted.items():
+
+    @functools.cached_property
+    def rows(self) -> dict[str, dict[str, Body]]:
+        """The rows that each gateway is to have of ours."""
+        rows: dict[str, dict[str, Body]] = defaultdict(dict)
+        for key, (_, rendered) in self.wanted.items():
             for component in () if rendered.refused else rendered.components:
                 if component.key.kind is Kind.GATEWAY_ROW:
-                    self.rows[component.key.at][key.name] = component.body
+                    rows[component.key.at][key.name] = component.body
+        return rows
 
     @functools.cached_property
     def linked(self) -> dict[str, set[str]]:

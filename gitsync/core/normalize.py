@@ -18,6 +18,10 @@ TOP: Scope = (DEFAULT, DEFAULT)
 TRIVIAL = frozenset({"", "0s"})
 
 
+_ENCODED = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
+"""json.dumps makes an encoder for each call."""
+
+
 def canonical(kind: Kind, body: Body) -> dict[str, Any]:
     """The managed fields of *body*, each in its one spelling, and nothing else.
 
@@ -39,7 +43,7 @@ def content_hash(kind: Kind, body: Body) -> str:
 
 def canonical_json(value: Any) -> bytes:
     """The one JSON text of a canonical value."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    return _ENCODED(value).encode()
 
 
 def canonical_value(shape: Shape, value: Any, scope: Scope) -> Any:

@@ -53,7 +53,7 @@ def make_plan(
     is one already.
     """
     sight = sight or Sight(found)
-    marks = sight.marked(owner)
+    marks = sight.marked(owner) if only is None else sight.marked_among(owner, only)
     keys = only if only is not None else {*desired.services, *desired.refused, *found.ledgers, *marks}
     mine = {key for key in keys if (ledger := found.ledgers.get(key)) and _has(ledger, owner)}
     # Where a ledger says released, or another owner, what still carries our mark is not ours any more.
@@ -79,8 +79,8 @@ def make_plan(
             plans,
             sight,
             desired,
-            owned=lambda: _owned(found, marks, owner),
-            ledgers_missing=lambda: bool(marks.keys() - found.ledgers.keys()),
+            owned=lambda: _owned(found, sight.marked(owner), owner),
+            ledgers_missing=lambda: bool(sight.marked(owner).keys() - found.ledgers.keys()),
             approvals=policy.approvals,
             limits=policy.limits,
         )

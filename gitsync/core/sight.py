@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -144,18 +144,18 @@ class Sight:
             self.by_owner[owner] = self._find_marked(owner)
         return self.by_owner[owner]
 
+    def marked_among(self, owner: str, keys: Collection[ServiceKey]) -> Mapping[ServiceKey, frozenset[ComponentKey]]:
+        """As `marked`, of *keys* only."""
+        if owner in self.by_owner:
+            return {key: self.by_owner[owner][key] for key in keys if key in self.by_owner[owner]}
+        paths = {key.path for key in keys}
+        marks = self.index.marks.get(owner, {})
+        nodes = {at: node for at, node in self.found.nodes.items() if node.meta.get(SERVICE_MARK) in paths}
+        names = {key.name: marks[key.name] for key in keys if key.name in marks and key == ServiceKey(key.name)}
+        return _marked(owner, names, nodes)
+
     def _find_marked(self, owner: str) -> dict[ServiceKey, frozenset[ComponentKey]]:
-        result: dict[ServiceKey, frozenset[ComponentKey]] = {}
-        for name, kinds in self.index.marks.get(owner, {}).items():
-            service = ServiceKey(name)
-            result[service] = frozenset(ComponentKey(service, kind) for kind in kinds)
-        for (datacenter, name), node in self.found.nodes.items():
-            if owns(node.meta, owner) and node.meta.get(SERVICE_MARK, "").count("/") == 2:
-                service = ServiceKey.from_path(node.meta[SERVICE_MARK])
-                if not left_over(node, service.name):
-                    component = ComponentKey(service, Kind.CATALOG, f"{datacenter}/{name}")
-                    result[service] = result.get(service, frozenset()) | {component}
-        return result
+        return _marked(owner, self.index.marks.get(owner, {}), self.found.nodes)
 
     def left_over(self, key: ComponentKey) -> bool:
         """Whether *key* is a node of which only what others registered on it is left, so that it is not ours to delete."""
@@ -165,6 +165,22 @@ class Sight:
     def referrers(self, name: str) -> frozenset[EntryKey]:
         """The (kind, lower-cased name) of every entry that names the service *name* somewhere in it."""
         return self.index.referrers.get(name.lower(), frozenset())
+
+
+def _marked(
+    owner: str, names: Mapping[str, frozenset[Kind]], nodes: Mapping[tuple[str, str], CatalogNode]
+) -> dict[ServiceKey, frozenset[ComponentKey]]:
+    result: dict[ServiceKey, frozenset[ComponentKey]] = {}
+    for name, kinds in names.items():
+        service = ServiceKey(name)
+        result[service] = frozenset(ComponentKey(service, kind) for kind in kinds)
+    for (datacenter, name), node in nodes.items():
+        if owns(node.meta, owner) and node.meta.get(SERVICE_MARK, "").count("/") == 2:
+            service = ServiceKey.from_path(node.meta[SERVICE_MARK])
+            if not left_over(node, service.name):
+                component = ComponentKey(service, Kind.CATALOG, f"{datacenter}/{name}")
+                result[service] = result.get(service, frozenset()) | {component}
+    return result
 
 
 def owns(meta: Mapping[str, str], owner: str) -> bool:

@@ -14,7 +14,6 @@ from gitsync.model.component import Found
 from gitsync.model.errors import Conflict, GitsyncError, Invalid, Rejected, Suspended, Unavailable
 from gitsync.model.features import Feature
 from gitsync.model.finding import Severity
-from gitsync.model.key import Kind
 from gitsync.model.kv import OwnerRecords, Suspension
 from gitsync.model.plan import Plan, ServicePlan, Verdict
 from gitsync.model.revision import History, Revision
@@ -70,7 +69,7 @@ async def look(
         world.consul,
         world.clock,
         found,
-        [component for rendered in desires.rendered.values() for component in rendered.components],
+        [key for rendered in desires.rendered.values() for key in rendered.nodes],
         owner=owner,
         datacenter=features.datacenter,
         shadowable=_shadowable(desires, found),
@@ -84,12 +83,11 @@ async def look(
 
 def _shadowable(desires: Desires, found: Found) -> set[str]:
     """The names whose other carriers in the catalog matter: all of strategy A, and of B those that are new."""
-    names = set()
-    for key, rendered in desires.rendered.items():
-        in_catalog = any(component.key.kind is Kind.CATALOG for component in rendered.components)
-        if not in_catalog or key not in found.ledgers:
-            names.add(key.name)
-    return names
+    return {
+        key.name
+        for key, rendered in desires.rendered.items()
+        if key.name in found.services and (key not in found.ledgers or not rendered.nodes)
+    }
 
 
 async def _revision(

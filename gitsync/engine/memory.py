@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -11,7 +12,6 @@ from gitsync.core.sight import Sight
 from gitsync.model.component import CatalogNode, Entry, Ledger
 from gitsync.model.context import RenderContext, Rendered
 from gitsync.model.desired import Desired, Wanted
-from gitsync.model.finding import Place
 from gitsync.model.key import ServiceKey
 from gitsync.model.plan import Plan
 from gitsync.model.sync import Sync
@@ -27,7 +27,7 @@ class Ledgers:
     unread: Mapping[ServiceKey, str]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Desires:
     """What one revision wants, rendered for one Consul."""
 
@@ -39,7 +39,7 @@ class Desires:
         rendered = self.rendered.get(key)
         return rendered.components if rendered else ()
 
-    @property
+    @functools.cached_property
     def pairs(self) -> Mapping[ServiceKey, tuple[Wanted, Rendered]]:
         wanted = self.desired.services
         return {key: (wanted[key], rendered) for key, rendered in self.rendered.items() if key in wanted}
@@ -73,18 +73,16 @@ class Decision:
 class Memory:
     """What was made of equal things before, each with what it was made from.
 
-    rendered: by (spec hash, place), for one *context*. ledger: by key, with the bytes it was read from. plan: the last whole one.
+    ledger: by key, with the bytes it was read from. desired: what was wanted last. decision: the last whole plan.
     """
 
-    rendered: dict[tuple[str, Place], Rendered] = field(default_factory=dict)
-    context: RenderContext | None = None
     entries: Kept[Mapping[Any, Entry]] = field(default_factory=Kept)
     gateways: Kept[Mapping[str, Entry]] = field(default_factory=Kept)
     nodes: Kept[Mapping[tuple[str, str], CatalogNode]] = field(default_factory=Kept)
     ledgers: Kept[Ledgers] = field(default_factory=Kept)
     ledger: Mapping[ServiceKey, tuple[bytes, Ledger]] = field(default_factory=dict)
     desires: Kept[Desires] = field(default_factory=Kept)
-    desired: Desired | None = None
+    desired: Desires | None = None
     sight: Sight | None = None
     decision: Decision | None = None
 

@@ -13,7 +13,7 @@ from gitsync.engine.memory import Ledgers, Memory
 from gitsync.engine.ports import Clock, Consul, Pair
 from gitsync.engine.retry import retried
 from gitsync.model import kv
-from gitsync.model.component import CatalogNode, Component, Entry, Found, Ledger
+from gitsync.model.component import CatalogNode, Entry, Found, Ledger
 from gitsync.model.errors import GitsyncError, Rejected, Unavailable
 from gitsync.model.features import Feature, Features
 from gitsync.model.key import ENTRY_KINDS, OWNER_MARK, ComponentKey, Kind, Owner, ServiceKey
@@ -92,7 +92,7 @@ async def observe_catalog(
     consul: Consul,
     clock: Clock,
     found: Found,
-    components: Iterable[Component],
+    components: Iterable[ComponentKey],
     *,
     owner: str,
     datacenter: str,
@@ -103,14 +103,8 @@ async def observe_catalog(
 
     A datacenter other than our own that gives no answer is `silent`: it is its own services' trouble.
     """
-    catalog = {component.key for component in components if component.key.kind is Kind.CATALOG}
-    catalog.update(
-        component.key
-        for ledger in found.ledgers.values()
-        if ledger.owner == owner
-        for component in ledger.components
-        if component.key.kind is Kind.CATALOG
-    )
+    catalog = {key for key in components if key.kind is Kind.CATALOG}
+    catalog.update(key for ledger in found.ledgers.values() if ledger.owner == owner for key in ledger.nodes)
     places: dict[str, dict[str, str]] = defaultdict(dict, {datacenter: {}})
     for key in catalog:
         if key.datacenter in found.datacenters or key.datacenter == datacenter:
@@ -171,7 +165,7 @@ async def observe_again(
             consul,
             clock,
             fresh,
-            [Component(key, {}) for key in wanted],
+            wanted,
             owner=owner,
             datacenter=datacenter,
             shadowable=found.shadows,

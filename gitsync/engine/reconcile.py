@@ -156,10 +156,11 @@ def _waiting(world: World, seen: Look, mind: Mind) -> dict[ServiceKey, Done]:
     waiting = {}
     now = world.clock.monotonic()
     mind.patience.keep({key for key, plan in seen.plan.services.items() if plan.pending})
+    refused = mind.patience.refusals
     for key, plan in seen.plan.services.items():
         if plan.verdict is Verdict.REFUSED and (why := _silent(plan)):
             waiting[key] = Done(Outcome.FAILED, "observe", why, Unavailable(why))
-        if plan.pending and (why := mind.patience.waits(key, fingerprint(seen.desires, key), now)):
+        if key in refused and plan.pending and (why := mind.patience.waits(key, fingerprint(seen.desires, key), now)):
             waiting[key] = Done(Outcome.FAILED, "waiting", why, Rejected(why))
     return waiting
 

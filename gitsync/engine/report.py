@@ -63,11 +63,11 @@ def outcome_of(key: ServiceKey, plan: ServicePlan, done: Mapping[ServiceKey, Don
 
 def exceptions_of(plan: Plan, done: Mapping[ServiceKey, Done], desired: Desired) -> dict[str, str]:
     """What the revision wants and does not have: service path → outcome, and `file:<path>` → unreadable."""
-    outcomes = {key: outcome_of(key, service, done) for key, service in plan.services.items()}
     result = {
         key.path: str(outcome)
-        for key, outcome in outcomes.items()
-        if outcome not in (Outcome.UNCHANGED, Outcome.APPLIED)
+        for key, service in plan.services.items()
+        if (key in done or service.verdict is not Verdict.UNCHANGED)
+        and (outcome := outcome_of(key, service, done)) not in (Outcome.UNCHANGED, Outcome.APPLIED)
     }
     result.update({f"file:{path}": "unreadable" for path in desired.unreadable})
     return dict(sorted(result.items()))
@@ -95,8 +95,15 @@ def report(
 ) -> RunReport:
     """The report of a run that looked, whatever it wrote."""
     services = []
+    plans = seen.plan.services
+    worth_telling = [
+        key for key, plan in plans.items() if key in done or plan.findings or plan.verdict is not Verdict.UNCHANGED
+    ]
     counts: Counter[Outcome] = Counter()
-    for key, plan in sorted(seen.plan.services.items()):
+    if len(worth_telling) < len(plans):
+        counts[Outcome.UNCHANGED] = len(plans) - len(worth_telling)
+    for key in sorted(worth_telling):
+        plan = plans[key]
         end = done.get(key, Done(UNDONE.get(plan.verdict, Outcome.FAILED)))
         counts[end.outcome] += 1
         if end.outcome is Outcome.UNCHANGED and not plan.findings:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from gitsync.core.accept import accept
 from gitsync.core.codes import note
 from gitsync.core.guard import PruneLimits
-from gitsync.core.neighbours import judge
+from gitsync.core.neighbours import judge, judge_all, matters_to_all
 from gitsync.core.ownership import Adoption
 from gitsync.core.plan import Policy, make_plan
 from gitsync.core.render import render
@@ -16,10 +16,10 @@ from gitsync.core.sight import Sight
 from gitsync.engine.memory import Decision, Desires, Memory
 from gitsync.engine.stirred import stirred
 from gitsync.model.component import Found, Ledger
-from gitsync.model.context import RenderContext, Rendered
+from gitsync.model.context import RenderContext
 from gitsync.model.desired import ParsedFile
 from gitsync.model.features import Features
-from gitsync.model.finding import Finding, Place
+from gitsync.model.finding import Finding
 from gitsync.model.key import Kind, ServiceKey
 from gitsync.model.kv import Approval
 from gitsync.model.plan import Plan
@@ -53,23 +53,19 @@ def _desire(
     revision: str,
     memory: Memory,
 ) -> Desires:
-    if memory.context != context:
-        memory.rendered.clear()
-        memory.context = context
-    known = memory.desired.services if memory.desired else {}
+    last = memory.desired if memory.desired and memory.desired.context == context else None
+    known = last.desired.services if last else {}
     enterprise = context.features.enterprise
     desired = accept(files, ledgers, owner=str(sync.owner), revision=revision, enterprise=enterprise, known=known)
-    memory.desired = desired
-    rendered: dict[ServiceKey, Rendered] = {}
-    used: dict[tuple[str, Place], Rendered] = {}
+    rendered = {}
     for key, wanted in desired.services.items():
-        name = (wanted.hash, wanted.place)
-        each = memory.rendered.get(name)
-        if each is None:
-            each = render(wanted.spec, wanted.place, context)
-        used[name] = rendered[key] = each
-    memory.rendered = used
-    return Desires(desired, rendered, context)
+        before = known.get(key)
+        if last and before and (before is wanted or (before.hash, before.place) == (wanted.hash, wanted.place)):
+            rendered[key] = last.rendered[key]
+        else:
+            rendered[key] = render(wanted.spec, wanted.place, context)
+    memory.desired = Desires(desired, rendered, context)
+    return memory.desired
 
 
 def policy_of(sync: Sync, options: Options, approvals: tuple[Approval, ...]) -> Policy:
@@ -100,9 +96,11 @@ def decide(
     Of the whole plan only what may have changed since the last one is made anew (`stirred`).
     """
     sight = memory.seen(found)
-    if only is not None:
-        return _decide(desires, sight, sync, policy, only)
     last = memory.decision
+    if only is not None:
+        if last and _stands(last, desires, found, sync, policy, only):
+            return replace(last.plan, services={key: last.plan.services[key] for key in sorted(only)})
+        return _decide(desires, sight, sync, policy, only)
     anew = stirred(last, desires, sight, sync, policy) if last else None
     if last is None or anew is None:
         plan = _decide(desires, sight, sync, policy, None)
@@ -110,10 +108,34 @@ def decide(
         plan = replace(last.plan, revision=desires.desired.revision)
     else:
         part = _decide(desires, sight, sync, policy, anew)
+        if found.gateways != last.sight.found.gateways or _matter(desires, anew) != _matter(last.desires, anew):
+            part = replace(part, findings=(*part.findings, *judge_all(desires.pairs, found, desires.context)))
+        else:
+            part = replace(part, findings=last.plan.findings)
         services = {key: each for key, each in last.plan.services.items() if key not in anew}
         plan = replace(part, services={**services, **part.services})
     memory.decision = Decision(desires, sight, sync, policy, plan)
     return plan
+
+
+def _stands(
+    last: Decision, desires: Desires, found: Found, sync: Sync, policy: Policy, only: frozenset[ServiceKey]
+) -> bool:
+    """Whether nothing moved since the last whole plan, and all that it writes is among *only*."""
+    plans = last.plan.services
+    return (
+        last.desires is desires
+        and (last.sync, last.policy) == (sync, policy)
+        and last.sight.found == found
+        and only <= plans.keys()
+        and all(key in only for key, plan in plans.items() if plan.pending)
+    )
+
+
+def _matter(desires: Desires, keys: frozenset[ServiceKey]) -> list[tuple[object, ...]]:
+    """What the findings about the whole installation depend on, of *keys*."""
+    wanted = desires.desired.services
+    return [matters_to_all(wanted[key].spec, desires.rendered[key]) for key in sorted(keys) if key in wanted]
 
 
 def _decide(desires: Desires, sight: Sight, sync: Sync, policy: Policy, only: frozenset[ServiceKey] | None) -> Plan:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -115,7 +116,7 @@ class Origin:
     commit: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Ledger:
     """gitsync's own record of a service, written ahead of every change (design.md section 5). `index` is its ModifyIndex."""
 
@@ -129,6 +130,11 @@ class Ledger:
     origin: Origin
     components: tuple[LedgerComponent, ...] = ()
     index: int = 0
+
+    @functools.cached_property
+    def nodes(self) -> tuple[ComponentKey, ...]:
+        """The catalog nodes among its components."""
+        return tuple(each.key for each in self.components if each.key.kind is Kind.CATALOG)
 
     def component(self, key: ComponentKey) -> LedgerComponent | None:
         return next((component for component in self.components if component.key == key), None)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gitsync.model.component import Component
 from gitsync.model.features import Features
 from gitsync.model.finding import Finding, Severity
+from gitsync.model.key import ComponentKey, Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ class RenderContext:
     datacenter: str = "dc1"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Rendered:
     """What one spec becomes, and what there is to say about it.
 
@@ -56,6 +58,11 @@ class Rendered:
     findings: tuple[Finding, ...] = ()
     references: frozenset[str] = frozenset()
 
-    @property
+    @functools.cached_property
     def refused(self) -> bool:
         return any(finding.severity is Severity.ERROR for finding in self.findings)
+
+    @functools.cached_property
+    def nodes(self) -> tuple[ComponentKey, ...]:
+        """The catalog nodes among its components."""
+        return tuple(each.key for each in self.components if each.key.kind is Kind.CATALOG)

@@ -46,9 +46,13 @@ def holder(of: Owner, session: str) -> str:
     return f"{owner(of)}holders/{session}"
 
 
+_ENCODED = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
+"""json.dumps makes an encoder for each call."""
+
+
 def dump(value: Any) -> bytes:
     """JSON with sorted keys: equal values give equal bytes, and KV writes of equal bytes do not move an index."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    return _ENCODED(value).encode()
 
 
 def ledger_json(record: Ledger) -> bytes:

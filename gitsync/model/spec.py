@@ -251,10 +251,13 @@ def _target_lengths(spec: ServiceSpec) -> Iterator[int]:
     return (len(service or spec.name) + (len(subset) + 1 if subset else 0) for service, subset in named)
 
 
+_ENCODED = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode
+"""json.dumps makes an encoder for each call."""
+
+
 def spec_hash(spec: ServiceSpec) -> str:
     """SHA-256 of the canonical JSON of *spec*: equal meaning, equal hash. The order of keys does not matter."""
-    text = json.dumps(spec.to_json(), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return sha256(text.encode()).hexdigest()
+    return sha256(_ENCODED(spec.to_json()).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

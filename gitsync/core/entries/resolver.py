@@ -54,8 +54,8 @@ def _subsets(wanted: Resolver) -> Fields:
         findings.append(
             note(
                 "subset-sees-gateway",
-                f"Callers choose by the subsets ({names}) among the instances of the gateway, not among the servers behind it: "
-                "where none of the gateway's instances matches, they get 503.",
+                f"Callers choose by the subsets ({names}) among the instances of the gateway, and the gateway by the same filters "
+                "among the servers, which gitsync registers without labels: where either finds no match, callers get 503.",
                 hint="Give each version of the server a service of its own, and name those in the splitter or the routes.",
                 spec_path="connect.resolver.subsets",
             )
