@@ -44,6 +44,7 @@ _TABLE = (
     Code("destination-ignores-targets", ERROR, "tgw_static: requests for other services or subsets go to this server"),
     Code("destination-host-port", WARNING, "tgw_static: clients get 404, because of the port or the IP address"),
     Code("destination-tcp-name", WARNING, "tgw_static: plain TCP to a DNS name is reset"),
+    Code("destination-deny-passed", WARNING, "tgw_static: who is denied may reach the server past the gateway"),
     Code("destination-needs-tproxy", WARNING, "tgw_static is reached by transparent-proxy clients only"),
     Code("no-gateway", WARNING, "No terminating gateway carries it: mesh clients get 503"),
     Code("preserve-host-needless", NOTE, "The client's Host reaches the server anyway"),

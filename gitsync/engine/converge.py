@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 from gitsync.core.sight import Sight
@@ -13,6 +13,7 @@ from gitsync.engine.observe import observe_again, still_there
 from gitsync.engine.ports import ComponentRow, Op, ServiceVersion
 from gitsync.engine.retry import retried
 from gitsync.engine.think import decide
+from gitsync.engine.together import portions, together
 from gitsync.engine.work import Done, Work
 from gitsync.engine.write import Failed, Writer
 from gitsync.model import kv
@@ -24,6 +25,9 @@ from gitsync.model.run import Outcome
 
 BATCHES = 8
 """Transactions of records in flight at a time."""
+
+PORTION = 160
+"""Services whose records are made at a time: while they are sent, the next are made."""
 
 ROUNDS = 5
 """How often a service that somebody else keeps writing is planned anew before it is given up as contested."""
@@ -158,9 +162,8 @@ def _why(findings: Iterable[object]) -> str:
 
 async def _restore(work: Work, keys: frozenset[ServiceKey]) -> None:
     """Give services of which there was nothing to write after all their ledger back."""
-    await send(
-        work, {key: restore_ops(key, work.found.ledgers.get(key), session=work.lease.id) for key in sorted(keys)}
-    )
+    back = {key: restore_ops(key, work.found.ledgers.get(key), session=work.lease.id) for key in sorted(keys)}
+    await send(work, back, {}, asyncio.Semaphore(BATCHES))
     ends = {Verdict.REFUSED: Outcome.REFUSED, Verdict.CONFLICT: Outcome.CONFLICT, Verdict.HELD: Outcome.HELD}
     for key in keys:
         service = work.plans[key]
@@ -183,44 +186,65 @@ async def _finish_verified(work: Work, keys: frozenset[ServiceKey], plan: Plan, 
         found,
         datacenter=work.world.features.datacenter,
     )
-    groups: dict[ServiceKey, list[Op]] = {}
-    versions: dict[ServiceKey, ServiceVersion] = {}
-    rows: dict[ServiceKey, list[ComponentRow]] = {}
-    for key in empty:
-        # What the snapshot also shows was judged by the plan: it is somebody else's by now.
-        lingering = [each for each in leaving[key] if each in there and sight.observed(each) is None]
-        record = work.intents[key]
-        components = {component.key: component for component in work.desires.components(key)}
-        removed = plan.services[key].verdict is Verdict.DELETE
-        if removed and lingering:
-            work.done[key] = _lingers(key, lingering)
-            continue
-        if removed:
-            groups[key] = removal_ops(key, session=work.lease.id)
-        else:
-            observed = {each: seen for each in components if (seen := sight.observed(each))}
-            record = applied(record, components.values(), lingering)
-            groups[key] = record_ops(
-                record,
-                components,
-                observed,
-                work.plans[key].findings,
-                leaving=[each for each in leaving[key] if each not in lingering],
-                session=work.lease.id,
-                run=work.run,
-                at=work.now,
-            )
-            rows[key] = list(_rows(record, components, observed))
-        versions[key] = _version(record, "deleted" if removed else "active")
-        done = removed or bool(work.plans[key].changes)
-        work.done[key] = Done(Outcome.APPLIED if done else Outcome.UNCHANGED)
-    failed = await send(work, groups)
+    closing: dict[ServiceKey, _Closing] = {}
+    failed: dict[ServiceKey, GitsyncError] = {}
+    places = asyncio.Semaphore(BATCHES)
+    async with together() as group:
+        for portion in portions(empty, PORTION):
+            part = {}
+            for key in portion:
+                # What the snapshot also shows was judged by the plan: it is somebody else's by now.
+                lingering = [each for each in leaving[key] if each in there and sight.observed(each) is None]
+                removed = plan.services[key].verdict is Verdict.DELETE
+                if removed and lingering:
+                    work.done[key] = _lingers(key, lingering)
+                elif removed:
+                    part[key] = _Closing(work.intents[key], "deleted", removal_ops(key, session=work.lease.id))
+                else:
+                    part[key] = _closing(work, key, sight, leaving[key], lingering)
+            group.create_task(send(work, {key: each.ops for key, each in part.items()}, failed, places))
+            closing |= part
+            await asyncio.sleep(0)
+    for key, each in closing.items():
+        changed = each.state == "deleted" or bool(work.plans[key].changes)
+        work.done[key] = Done(Outcome.APPLIED if changed else Outcome.UNCHANGED)
     for key, error in failed.items():
         _fail(work, key, Failed("record", error))
-    await work.world.archive.record_services([version for key, version in versions.items() if key not in failed])
-    await work.world.archive.record_components([row for key, each in rows.items() if key not in failed for row in each])
+    kept = [each for key, each in closing.items() if key not in failed]
+    await work.world.archive.record_services([_version(each.record, each.state) for each in kept])
+    await work.world.archive.record_components([row for each in kept for row in each.rows])
     work.progress.advance(len(empty))
     return frozenset(empty)
+
+
+@dataclass(frozen=True, slots=True)
+class _Closing:
+    """The last words on one service: its ledger, its state in the store, its records in KV, and what it has."""
+
+    record: Ledger
+    state: str
+    ops: Sequence[Op]
+    rows: tuple[ComponentRow, ...] = ()
+
+
+def _closing(
+    work: Work, key: ServiceKey, sight: Sight, leaving: Sequence[ComponentKey], lingering: Sequence[ComponentKey]
+) -> _Closing:
+    rendered = work.desires.components(key)
+    components = {component.key: component for component in rendered}
+    observed = {each: seen for each in components if (seen := sight.observed(each))}
+    record = applied(work.intents[key], rendered, lingering)
+    ops = record_ops(
+        record,
+        components,
+        observed,
+        work.plans[key].findings,
+        leaving=[each for each in leaving if each not in lingering],
+        session=work.lease.id,
+        run=work.run,
+        at=work.now,
+    )
+    return _Closing(record, "active", ops, tuple(_rows(record, components, observed)))
 
 
 _FINE = (Verdict.UNCHANGED, Verdict.DELETE, Verdict.UPDATE, Verdict.CREATE)
@@ -257,21 +281,23 @@ def _contested(key: ServiceKey, found: Found, plan: Plan, lost: str) -> Done:
     return Done(Outcome.CONFLICT, "verify", message, Conflict(message))
 
 
-async def send(work: Work, groups: Mapping[ServiceKey, Sequence[Op]]) -> dict[ServiceKey, GitsyncError]:
-    """Write each service's operations, which belong together; what stood in the way of those that were not written.
+async def send(
+    work: Work,
+    groups: Mapping[ServiceKey, Sequence[Op]],
+    failed: dict[ServiceKey, GitsyncError],
+    places: asyncio.Semaphore,
+) -> None:
+    """Write each service's operations, which belong together; *failed* is what stood in the way of those that were not written.
 
     Each group begins with `check-session`: nothing is written for a service whose lock is no longer ours.
     """
-    failed: dict[ServiceKey, GitsyncError] = {}
-    places = asyncio.Semaphore(BATCHES)
     pending = list(groups)
     while pending:
         rest = iter(pending)
         batches = work.world.consul.batches([groups[key] for key in pending])
-        portions = [[next(rest) for _ in batch] for batch in batches]
-        left = await asyncio.gather(*(_transact(work, groups, portion, failed, places) for portion in portions))
+        parts = [[next(rest) for _ in batch] for batch in batches]
+        left = await asyncio.gather(*(_transact(work, groups, part, failed, places) for part in parts))
         pending = [key for keys in left for key in keys]
-    return failed
 
 
 async def _transact(

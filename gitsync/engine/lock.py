@@ -35,9 +35,17 @@ class Locked:
     refused: dict[ServiceKey, Exception] = field(default_factory=dict)
 
 
-async def lock(consul: Consul, lease: Lease, claims: Sequence[Claim], *, hostname: str, clock: Clock) -> Locked:
-    """Lock every claim that can be had. One that fails leaves its transaction, and the rest is sent again."""
-    result = Locked()
+async def lock(
+    consul: Consul,
+    lease: Lease,
+    claims: Sequence[Claim],
+    *,
+    hostname: str,
+    clock: Clock,
+    into: Locked | None = None,
+) -> Locked:
+    """Lock every claim that can be had, and say so in *into*. One that fails leaves its transaction; the rest is sent again."""
+    result = Locked() if into is None else into
     pending = list(claims)
     while pending:
         groups = [

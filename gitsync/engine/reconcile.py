@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
-from gitsync.engine.converge import converge
+from gitsync.engine.converge import PORTION, converge
 from gitsync.engine.ledger import adoption_op, applying, deleting, standing, submission_ops
 from gitsync.engine.lock import Claim, Locked, lock, make_way
 from gitsync.engine.look import Look, look
@@ -20,6 +20,7 @@ from gitsync.engine.process import identity
 from gitsync.engine.report import Head, Steps, early_end, report
 from gitsync.engine.retry import retried, to_its_end
 from gitsync.engine.think import policy_of
+from gitsync.engine.together import portions, together
 from gitsync.engine.work import Done, Work, fingerprint
 from gitsync.model import kv
 from gitsync.model.component import Observed
@@ -132,7 +133,8 @@ async def _apply(world: World, sync: Sync, options: Options, mind: Mind, run: Ru
     except GitsyncError as stopped:
         trouble = stopped
         step = run.steps.current
-        done.update({key: Done(Outcome.FAILED, step, str(stopped), stopped) for key in run.pending - done.keys()})
+        outcome = Outcome.CONFLICT if isinstance(stopped, Conflict) else Outcome.FAILED
+        done.update({key: Done(outcome, step, str(stopped), stopped) for key in run.pending - done.keys()})
     seen = replace(seen, plan=replace(seen.plan, services=plans))
     return report(run.head, seen, done, run.steps, finished=world.clock.stamp(), applied=applied, error=trouble)
 
@@ -239,25 +241,38 @@ async def _write_all(work: Work, pending: frozenset[ServiceKey]) -> None:
 async def _locked(work: Work, keys: frozenset[ServiceKey]) -> Locked:
     """Take the locks, and write with each what is about to happen: the ledger first, before the first write of a service."""
     work.progress.step("lock", len(keys))
-    claims = []
-    for key in sorted(keys):
-        plan, before = work.plans[key], work.found.ledgers.get(key)
-        new_id = f"svc_{work.world.clock.new_id()}"
-        if plan.verdict is Verdict.DELETE:
-            intent = deleting(key, before, _seen(plan), owner=work.owner, new_id=new_id)
-            ops = []
-        else:
-            wanted = work.desires.desired.services[key]
-            components = work.desires.components(key)
-            intent = applying(key, before, wanted, components, had=standing(plan), owner=work.owner, new_id=new_id)
-            ops = [*submission_ops(intent), *adoption_op(plan, at=work.now)]
-        work.intents[key] = intent
-        claims.append(
-            Claim(key, (Op("cas", kv.ledger(key), kv.ledger_json(intent), index=before.index if before else 0), *ops))
-        )
-    locked = await lock(work.world.consul, work.lease, claims, hostname=work.world.hostname, clock=work.world.clock)
-    work.progress.advance(len(locked.taken))
-    return locked
+    result = Locked()
+    async with together() as group:
+        for portion in portions(sorted(keys), PORTION):
+            claims = [_claim(work, key) for key in portion]
+            taking = lock(
+                work.world.consul,
+                work.lease,
+                claims,
+                hostname=work.world.hostname,
+                clock=work.world.clock,
+                into=result,
+            )
+            group.create_task(taking)
+            await asyncio.sleep(0)
+    work.progress.advance(len(result.taken))
+    return result
+
+
+def _claim(work: Work, key: ServiceKey) -> Claim:
+    plan, before = work.plans[key], work.found.ledgers.get(key)
+    new_id = f"svc_{work.world.clock.new_id()}"
+    if plan.verdict is Verdict.DELETE:
+        intent = deleting(key, before, _seen(plan), owner=work.owner, new_id=new_id)
+        ops = []
+    else:
+        wanted = work.desires.desired.services[key]
+        components = work.desires.components(key)
+        intent = applying(key, before, wanted, components, had=standing(plan), owner=work.owner, new_id=new_id)
+        ops = [*submission_ops(intent), *adoption_op(plan, at=work.now)]
+    work.intents[key] = intent
+    ledger = Op("cas", kv.ledger(key), kv.ledger_json(intent), index=before.index if before else 0)
+    return Claim(key, (ledger, *ops))
 
 
 def _seen(plan: ServicePlan) -> list[Observed]:

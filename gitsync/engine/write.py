@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 from gitsync.core.diff import differs
 from gitsync.engine.ports import Clock, Consul, Fence, Lease, Progress, RowEdit
 from gitsync.engine.retry import retried
+from gitsync.engine.together import together
 from gitsync.model import kv
 from gitsync.model.component import CatalogNode, Entry, Found
 from gitsync.model.errors import Fenced, GitsyncError, StaleIndex
@@ -73,7 +73,7 @@ class Writer:
 
     async def _all(self, writes: Iterable[Coroutine[Any, Any, None]]) -> None:
         """Run them together; a lost lease stops every one of them."""
-        async with _together() as group:
+        async with together() as group:
             for write in writes:
                 group.create_task(write)
 
@@ -168,13 +168,3 @@ class Writer:
 
 def _checks(node: CatalogNode, service: str) -> tuple[str, ...]:
     return tuple(check.id for check in node.checks if check.service_id == service)
-
-
-@asynccontextmanager
-async def _together() -> AsyncIterator[asyncio.TaskGroup]:
-    """A TaskGroup whose first error is raised as it is, not wrapped in a group."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            yield group
-    except BaseExceptionGroup as several:
-        raise several.exceptions[0] from None

@@ -24,7 +24,7 @@ def components(spec: ServiceSpec, context: RenderContext) -> Exposed:
     mesh = mesh_components(spec, context, destination=destination)
     findings = [finding for finding in mesh.findings if finding.code not in MOOT]
     if destination:
-        findings += [*_layer_seven(spec), *_elsewhere(spec), *_address(spec, context)]
+        findings += [*_layer_seven(spec), *_elsewhere(spec), *_address(spec, context), *_denied(spec)]
     else:
         findings.append(_unsupported(spec, context))
     return Exposed(mesh.components, (*findings, *_host(spec)))
@@ -64,6 +64,22 @@ def _layer_seven(spec: ServiceSpec) -> list[Finding]:
             f"{', '.join(ignored)} {'has' if len(ignored) == 1 else 'have'} no effect.",
             hint="Write exposure.mode: catalog_external, where they work, or remove them.",
             spec_path="exposure.mode",
+        )
+    ]
+
+
+def _denied(spec: ServiceSpec) -> list[Finding]:
+    """Who is denied has no way through the mesh, and a transparent proxy lets out what has none."""
+    denied = [each.source for each in spec.connect.intentions or () if each.action == "deny"]
+    if not denied:
+        return []
+    return [
+        note(
+            "destination-deny-passed",
+            f"Callers that are denied ({', '.join(denied)}) reach the server directly, past the gateway: to them a transparent proxy "
+            "shows no Destination, and what it does not know it lets out.",
+            hint="Set TransparentProxy.MeshDestinationsOnly in the mesh config entry, or let only the gateway reach the server.",
+            spec_path="connect.intentions",
         )
     ]
 
