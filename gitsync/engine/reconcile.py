@@ -65,7 +65,7 @@ async def reconcile(world: World, sync: Sync, options: Options, mind: Mind, prog
     mind.trouble = ""
 
     done = _waiting(world, seen, mind)
-    pending = frozenset(key for key, plan in seen.plan.services.items() if plan.pending and key not in done)
+    pending = seen.plan.pending - done.keys()
     sha = seen.revision.sha
     new = sha not in (seen.applied, mind.attempted)
     mind.attempted = sha
@@ -157,9 +157,10 @@ def _waiting(world: World, seen: Look, mind: Mind) -> dict[ServiceKey, Done]:
     """The services that Consul refused a moment ago and of which nothing changed since, and those whose datacenter is silent."""
     waiting = {}
     now = world.clock.monotonic()
-    mind.patience.keep({key for key, plan in seen.plan.services.items() if plan.pending})
+    mind.patience.keep(seen.plan.pending)
     refused = mind.patience.refusals
-    for key, plan in seen.plan.services.items():
+    for key in seen.plan.unsettled:
+        plan = seen.plan.services[key]
         if plan.verdict is Verdict.REFUSED and (why := _silent(plan)):
             waiting[key] = Done(Outcome.FAILED, "observe", why, Unavailable(why))
         if key in refused and plan.pending and (why := mind.patience.waits(key, fingerprint(seen.desires, key), now)):

@@ -65,9 +65,8 @@ def exceptions_of(plan: Plan, done: Mapping[ServiceKey, Done], desired: Desired)
     """What the revision wants and does not have: service path → outcome, and `file:<path>` → unreadable."""
     result = {
         key.path: str(outcome)
-        for key, service in plan.services.items()
-        if (key in done or service.verdict is not Verdict.UNCHANGED)
-        and (outcome := outcome_of(key, service, done)) not in (Outcome.UNCHANGED, Outcome.APPLIED)
+        for key in {*done, *plan.unsettled} & plan.services.keys()
+        if (outcome := outcome_of(key, plan.services[key], done)) not in (Outcome.UNCHANGED, Outcome.APPLIED)
     }
     result.update({f"file:{path}": "unreadable" for path in desired.unreadable})
     return dict(sorted(result.items()))
@@ -96,9 +95,7 @@ def report(
     """The report of a run that looked, whatever it wrote."""
     services = []
     plans = seen.plan.services
-    worth_telling = [
-        key for key, plan in plans.items() if key in done or plan.findings or plan.verdict is not Verdict.UNCHANGED
-    ]
+    worth_telling = {*done, *seen.plan.unsettled, *(key for key, plan in plans.items() if plan.findings)} & plans.keys()
     counts: Counter[Outcome] = Counter()
     if len(worth_telling) < len(plans):
         counts[Outcome.UNCHANGED] = len(plans) - len(worth_telling)

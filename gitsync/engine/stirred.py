@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import TypeVar
 
+from gitsync.core.neighbours import ESM
 from gitsync.core.plan import Policy
 from gitsync.core.references import led_to
 from gitsync.core.sight import NAMING, Sight, hosts_of, references
@@ -12,7 +13,6 @@ from gitsync.engine.memory import Decision, Desires
 from gitsync.model.component import CatalogNode, Found
 from gitsync.model.desired import Desired
 from gitsync.model.key import SERVICE_MARK, Kind, ServiceKey
-from gitsync.model.plan import Verdict
 from gitsync.model.sync import Sync
 
 K = TypeVar("K")
@@ -26,16 +26,20 @@ def stirred(last: Decision, desires: Desires, sight: Sight, sync: Sync, policy: 
     that name it, or that have its host. What concerns all, such as the gateways there are, stirs all.
     """
     found, before = sight.found, last.sight.found
-    if (last.sync, last.policy, last.desires.context) != (sync, policy, desires.context) or last.plan.holds:
+    if (last.sync, last.policy, last.desires.context) != (sync, policy, desires.context):
         return None
     if _around(found) != _around(before) or _general(desires) != _general(last.desires):
         return None
     new, old = desires.desired, last.desires.desired
-    anew = {key for key, plan in last.plan.services.items() if plan.verdict is not Verdict.UNCHANGED or plan.pending}
+    anew = set(last.plan.unsettled)
     anew.update(_moved(new.services, old.services))
     anew.update(_moved(desires.rendered, last.desires.rendered))
     anew.update(_moved(found.ledgers, before.ledgers))
+    instances = found.services ^ before.services
+    if instances & {ESM, *found.gateways}:
+        return None
     names = {name for _, name in _moved(found.entries, before.entries)}
+    names.update(name.lower() for name in (*instances, *_moved(found.shadows, before.shadows)))
     for gateway in found.gateways:
         names.update(_moved(sight.rows(gateway), last.sight.rows(gateway)))
     names.update(
@@ -48,14 +52,12 @@ def stirred(last: Decision, desires: Desires, sight: Sight, sync: Sync, policy: 
     if "*" in names or desires.context.features.enterprise:
         return None
     anew |= _with_neighbours({*names, *(key.name for key in anew)}, ours, (sight, last.sight), (new, old))
-    return frozenset(anew) if len(anew) <= len(ours) // 4 else None
+    return frozenset(anew) if len(anew) <= len(ours) // 2 else None
 
 
 def _around(found: Found) -> tuple[object, ...]:
     """What concerns every service."""
     return (
-        found.services,
-        found.shadows,
         found.datacenters,
         found.filtered,
         found.silent,

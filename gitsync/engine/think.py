@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from gitsync.core.accept import accept
+from gitsync.core.accept_again import Accepted, accept_again
 from gitsync.core.codes import note
 from gitsync.core.guard import PruneLimits
 from gitsync.core.neighbours import judge, judge_all, matters_to_all
@@ -55,8 +56,13 @@ def _desire(
 ) -> Desires:
     last = memory.desired if memory.desired and memory.desired.context == context else None
     known = last.desired.services if last else {}
-    enterprise = context.features.enterprise
-    desired = accept(files, ledgers, owner=str(sync.owner), revision=revision, enterprise=enterprise, known=known)
+    owner, enterprise = str(sync.owner), context.features.enterprise
+    desired = None
+    if memory.accepted:
+        desired = accept_again(memory.accepted, files, ledgers, owner=owner, revision=revision, enterprise=enterprise)
+    if desired is None:
+        desired = accept(files, ledgers, owner=owner, revision=revision, enterprise=enterprise, known=known)
+    memory.accepted = Accepted(files, ledgers, desired)
     rendered = {}
     for key, wanted in desired.services.items():
         before = known.get(key)
@@ -128,7 +134,7 @@ def _stands(
         and (last.sync, last.policy) == (sync, policy)
         and last.sight.found == found
         and only <= plans.keys()
-        and all(key in only for key, plan in plans.items() if plan.pending)
+        and last.plan.pending <= only
     )
 
 

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
 T = TypeVar("T")
+
+
+MANY = 500
+"""From so many services on, thinking takes long enough for a session to miss its renewal."""
+
+
+async def aside(size: int, think: Callable[[], T]) -> T:
+    """What *think* gives, thought in a thread where it is about many services: the renewal of the session goes on meanwhile."""
+    return await asyncio.to_thread(think) if size >= MANY else think()
 
 
 @asynccontextmanager

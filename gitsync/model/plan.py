@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
@@ -125,7 +126,7 @@ class Hold:
     """Nothing at all is wanted any more: needs `approve --empty`."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Plan:
     """Everything that happens to the services of one owner, in one revision."""
 
@@ -143,7 +144,19 @@ class Plan:
             if service.written:
                 yield from service.changes
 
+    @functools.cached_property
+    def unsettled(self) -> frozenset[ServiceKey]:
+        """The services of which not all is as it is wanted, or may not be made so."""
+        return frozenset(
+            key for key, plan in self.services.items() if plan.records or plan.verdict is not Verdict.UNCHANGED
+        )
+
+    @functools.cached_property
+    def pending(self) -> frozenset[ServiceKey]:
+        """The services of which something is to be written."""
+        return frozenset(key for key in self.unsettled if self.services[key].pending)
+
     @property
     def empty(self) -> bool:
         """Nothing to write: neither components nor records."""
-        return not any(plan.pending for plan in self.services.values())
+        return not self.pending

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from gitsync.model.errors import GitsyncError, Rejected, Unavailable
 from gitsync.model.revision import Ref, RefKind, escaped, lineage, parse_address, parse_path, parse_ref
+from gitsync.repository import quick
 from gitsync.repository.command import Git, kept_commit
 from gitsync.repository.commit import Commit, is_repository, read_commit
 from gitsync.repository.lock import Held, exclusive, remove_leftovers, remove_tree
@@ -42,6 +43,7 @@ class Bare:
         self.address, self.ref, self.path = parse_address(source.url), parse_ref(source.ref), parse_path(source.path)
         self.git = Git(source, self.address, self.directory, limits)
         self._commits: dict[str, Commit] = {}
+        self._tags: dict[str, str] = {}  # tag object → commit
 
     # -- reading
 
@@ -59,6 +61,11 @@ class Bare:
 
     async def _look(self, name: str) -> Commit | None:
         """The commit that *name* leads to, None if the mirror has no such name."""
+        sha = name if SHA.fullmatch(name) else kept_commit(self.directory, name)
+        if SHA.fullmatch(sha):
+            here = await asyncio.to_thread(quick.commit_of, self.directory, sha, self.path)
+            if here:
+                return self._remember(here)
         below = f"{name}^{{commit}}:{self.path}" if self.path else f"{name}^{{tree}}"
         named, commit, tree = await self.git.objects([name, f"{name}^{{commit}}", below])
         if not named.oid:
@@ -72,10 +79,18 @@ class Bare:
         revision, parents = await asyncio.to_thread(read_commit, commit, self.directory)
         if tree.kind != "tree":
             await self._path_is_absent(revision.sha)
-        while len(self._commits) >= REMEMBERED:
-            self._commits.pop(next(iter(self._commits)))
-        found = self._commits[revision.sha] = Commit(revision, parents, tree.oid if tree.kind == "tree" else "")
-        return found
+        if named.kind == "tag":
+            _put(self._tags, named.oid, revision.sha)
+        return self._remember(Commit(revision, parents, tree.oid if tree.kind == "tree" else ""))
+
+    def _fetched(self, private: str) -> Commit | None:
+        """The commit that *private* leads to if it is known. Only for what git has just fetched: it made sure that it is whole."""
+        oid = kept_commit(self.directory, private)
+        return self._commits.get(self._tags.get(oid, oid))
+
+    def _remember(self, commit: Commit) -> Commit:
+        _put(self._commits, commit.revision.sha, commit)
+        return commit
 
     async def _path_is_absent(self, sha: str) -> None:
         """Make sure of it: "missing" is also what git says when it cannot read the tree."""
@@ -197,7 +212,7 @@ class Bare:
                 await self.git.fetch(f"+{remote}:{private}", held, first=not self._has_packs())
             except MissingRef:
                 continue
-            found = await self._look(private)
+            found = self._fetched(private) or await self._look(private)
             if found is None:
                 raise Corrupt(f"{private} is not in the mirror of {self.address.text}: the mirror is broken.")
             await self._pack(held)
@@ -253,6 +268,13 @@ class Bare:
     def where(self, sha: str = "") -> str:
         path = f" {self.path}" if self.path else ""
         return f"{self.address.text}{path}" + (f" at {sha}" if sha else "")
+
+
+def _put(known: dict[str, T], key: str, value: T) -> None:
+    """Remember *value*, and forget the oldest."""
+    while len(known) >= REMEMBERED and key not in known:
+        known.pop(next(iter(known)))
+    known[key] = value
 
 
 def _unwritable(directory: Path, error: OSError) -> Unavailable:

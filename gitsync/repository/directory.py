@@ -12,7 +12,7 @@ from pathlib import Path
 from gitsync.model.errors import Invalid
 from gitsync.model.revision import NO_REVISION, Refusal, Snapshot, Tree, TreeFile, escaped, pointer_reason
 from gitsync.repository.source import USUAL, Accepts, TreeLimits
-from gitsync.repository.tree import BLOB, FOLDER, LINK, Entry, judge, sort_out, too_many
+from gitsync.repository.tree import BLOB, FOLDER, LINK, Entry, check, judge, sort_out, too_many
 
 _OTHER = "000000"
 """A pipe, a socket or a device: Git has no such thing."""
@@ -36,11 +36,12 @@ def read_directory(path: Path, accepts: Accepts, limits: TreeLimits = USUAL) -> 
     judged = [
         each if isinstance(each, Refusal) else judge(each, below="", accepts=taken, limits=limits) for each in entries
     ]
-    files, passed = sort_out(judged, limits=limits, what=shown)
+    found = sort_out(judged)
+    check(found, limits=limits, what=shown)
     contents: dict[str, bytes] = {}
     kept: list[TreeFile] = []
-    refused = list(passed)
-    for file in files:
+    refused = list(found.passed)
+    for file in found.files:
         read = _read(root / file.path, file, limits)
         if isinstance(read, Refusal):
             refused.append(read)

@@ -6,7 +6,7 @@ keep  ──► refs/gitsync/applied         the commit that was applied, so tha
 
 from __future__ import annotations
 
-import contextlib
+import asyncio
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -25,9 +25,10 @@ from gitsync.model.revision import (
     parse_ref,
     pointer_reason,
 )
+from gitsync.repository import quick
 from gitsync.repository.bare import SHA, Bare
 from gitsync.repository.source import USUAL, Accepts, GitSource, TreeLimits
-from gitsync.repository.tree import SUBMODULE, Entry, judge, sort_out, too_many
+from gitsync.repository.tree import SUBMODULE, Entry, Judged, Move, Sorted, check, judge, sort_in, sort_out, too_many
 from gitsync.repository.verdict import Corrupt, NotOffered
 
 _PREFIX = re.compile(r"[0-9a-f]{4,39}")
@@ -35,11 +36,11 @@ _PREFIX = re.compile(r"[0-9a-f]{4,39}")
 
 @dataclass(frozen=True, slots=True)
 class _Listing:
-    """Every leaf of one tree below the path, and what was judged of it."""
+    """What was judged of every leaf of one tree below the path, by its raw path, and the same in order."""
 
     tree: str = ""
-    leaves: Mapping[bytes, Entry] = field(default_factory=dict)
-    judged: Mapping[bytes, TreeFile | Refusal] = field(default_factory=dict)
+    judged: Mapping[bytes, Judged] = field(default_factory=dict)
+    found: Sorted = field(default_factory=Sorted)
 
 
 class Mirror:
@@ -104,13 +105,16 @@ class Mirror:
     # -- what it holds
 
     async def tree(self, sha: str) -> Tree:
-        """What is below the path at *sha*. Costs what differs from the tree that was asked for last."""
+        """What is below the path at *sha*. Costs what differs from the tree that was asked for last.
+
+        What does not differ is the same object: a file, and all files or refusals if none of them differs.
+        """
         commit = await self._bare.commit(sha)
         if not commit.tree:
             return Tree(commit.revision, (), (), path_exists=False)
         listing = await self._bare.reading(lambda: self._list(commit.tree), sha)
-        files, passed = sort_out(listing.judged.values(), limits=self.limits, what=self._bare.where(sha))
-        return Tree(commit.revision, files, passed, path_exists=True)
+        check(listing.found, limits=self.limits, what=self._bare.where(sha))
+        return Tree(commit.revision, listing.found.files, listing.found.passed, path_exists=True)
 
     async def read(self, oids: Iterable[str]) -> Mapping[str, bytes]:
         """The contents of blobs, by their ids."""
@@ -125,7 +129,7 @@ class Mirror:
         found = await self._bare.reading(lambda: self._bare.git.difference(before.tree, after.tree), old, new)
         changes = []
         for status, entry in found:
-            judged = judge(entry, below=self.path, accepts=self._accepts, limits=self.limits)
+            judged = self._judge(entry)
             if (
                 isinstance(judged, TreeFile)
                 or judged.unreadable
@@ -160,34 +164,44 @@ class Mirror:
         last = self._listing
         if tree == last.tree:
             return last
-        changes: list[tuple[str, Entry]] | None = None
-        if last.tree:
-            with contextlib.suppress(
-                GitsyncError
-            ):  # the old tree is gone, or all is new: then the list is what there is
-                changes = await self._bare.git.difference(last.tree, tree)
-        if changes is None:
-            entries = await self._bare.git.leaves(tree)
-            leaves: dict[bytes, Entry] = {}
-            judged: dict[bytes, TreeFile | Refusal] = {}
-        else:
-            blobs = {entry.oid for _, entry in changes if entry.oid and entry.mode != SUBMODULE}
-            sizes = await self._bare.git.sizes(sorted(blobs))
-            there = [entry for _, entry in changes if entry.oid]
-            entries = [Entry(entry.path, entry.mode, entry.oid, sizes.get(entry.oid, 0)) for entry in there]
-            leaves, judged = dict(last.leaves), dict(last.judged)
-            for _, entry in changes:
-                leaves.pop(entry.path, None)
-                judged.pop(entry.path, None)
+        changed = await self._difference(last.tree, tree) if last.tree else None
+        entries = await self._bare.git.leaves(tree) if changed is None else changed
+        judged: dict[bytes, Judged] = {} if changed is None else dict(last.judged)
+        moves: list[Move] = []
         for entry in entries:
-            leaves[entry.path] = entry
-            judged[entry.path] = judge(entry, below=self.path, accepts=self._accepts, limits=self.limits)
-        if len(leaves) > self.limits.entries:
+            was, now = judged.get(entry.path), self._judge(entry) if entry.oid else None
+            if now:
+                judged[entry.path] = now
+            else:
+                judged.pop(entry.path, None)
+            moves.append((was, now))
+        if len(judged) > self.limits.entries:
             raise too_many(self._bare.where(), self.limits)
-        self._listing = _Listing(tree, leaves, judged)
+        found = sort_out(judged.values()) if changed is None else sort_in(last.found, moves, judged.values())
+        self._listing = _Listing(tree, judged, found)
         return self._listing
 
+    async def _difference(self, old: str, new: str) -> list[Entry] | None:
+        """The leaves of *new* that differ from *old* (oid "" if one is gone). None: all is new, or the old tree is gone."""
+        here = await asyncio.to_thread(quick.difference, self.directory, old, new)
+        if here is not None:
+            return here
+        try:
+            changes = [entry for _, entry in await self._bare.git.difference(old, new)]
+        except GitsyncError:
+            return None
+        sizes = await self._bare.git.sizes(
+            sorted({entry.oid for entry in changes if entry.oid and entry.mode != SUBMODULE})
+        )
+        return [Entry(entry.path, entry.mode, entry.oid, sizes.get(entry.oid, 0)) for entry in changes]
+
+    def _judge(self, entry: Entry) -> Judged:
+        return judge(entry, below=self.path, accepts=self._accepts, limits=self.limits)
+
     async def _contents(self, oids: list[str]) -> dict[str, bytes]:
+        here = await asyncio.to_thread(quick.contents, self.directory, oids) if len(oids) <= quick.FEW else None
+        if here is not None:
+            return here
         contents: dict[str, bytes] = {}
         for printed in await self._bare.git.objects(oids, output=self.limits.total_bytes + 1024 * 1024):
             if printed.kind != "blob":

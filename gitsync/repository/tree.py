@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from gitsync.model.errors import Rejected
@@ -53,10 +54,25 @@ def judge(entry: Entry, *, below: str, accepts: Accepts, limits: TreeLimits) -> 
     return TreeFile(path, f"{below}/{path}" if below else path, entry.oid, entry.size)
 
 
-def sort_out(
-    judged: Iterable[TreeFile | Refusal], *, limits: TreeLimits, what: str
-) -> tuple[tuple[TreeFile, ...], tuple[Refusal, ...]]:
-    """Files and refusals, each once and sorted by path. Raises Rejected if *what* holds more than gitsync reads."""
+Judged = TreeFile | Refusal
+Move = tuple[Judged | None, Judged | None]
+"""What one raw path was and is judged to be; None: there is nothing."""
+
+MANY = 1000
+"""Moves after which everything is sorted anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sorted:
+    """Files and refusals, each once and sorted by path. total: the bytes of all files."""
+
+    files: tuple[TreeFile, ...] = ()
+    passed: tuple[Refusal, ...] = ()
+    total: int = 0
+
+
+def sort_out(judged: Iterable[Judged]) -> Sorted:
+    """Put what was judged in order."""
     files: list[TreeFile] = []
     passed: dict[str, Refusal] = {}
     for each in judged:
@@ -64,18 +80,46 @@ def sort_out(
             files.append(each)
         else:
             passed[each.path] = each
-    total = sum(file.size for file in files)
-    if len(files) > limits.files or total > limits.total_bytes:
+    files.sort(key=_path)
+    return Sorted(tuple(files), tuple(passed[path] for path in sorted(passed)), sum(file.size for file in files))
+
+
+def sort_in(last: Sorted, moves: Sequence[Move], judged: Iterable[Judged]) -> Sorted:
+    """What `sort_out` makes of *judged*, out of what it made before the *moves*. What did not move is the same object."""
+    moved = [(was, now) for was, now in moves if was != now]
+    if len(moved) > MANY:
+        return sort_out(judged)
+    files, total = list(last.files), last.total
+    for was, now in moved:
+        if isinstance(was, TreeFile):
+            del files[bisect_left(files, was.path, key=_path)]
+            total -= was.size
+        if isinstance(now, TreeFile):
+            files.insert(bisect_left(files, now.path, key=_path), now)
+            total += now.size
+    passed = last.passed
+    if any(isinstance(each, Refusal) for move in moved for each in move):  # one refusal may stand for many paths
+        passed = sort_out(each for each in judged if isinstance(each, Refusal)).passed
+    same = not any(isinstance(each, TreeFile) for move in moved for each in move)
+    return Sorted(last.files if same else tuple(files), passed, total)
+
+
+def check(found: Sorted, *, limits: TreeLimits, what: str) -> None:
+    """Raise Rejected if *what* holds more than gitsync reads."""
+    if len(found.files) > limits.files or found.total > limits.total_bytes:
         raise Rejected(
-            f"{what} holds {len(files):,} spec files of {total:,} bytes together, and gitsync reads at most {limits.files:,} and "
-            f"{limits.total_bytes:,}. Split it into several syncs by git.path, or exclude what holds no specs."
+            f"{what} holds {len(found.files):,} spec files of {found.total:,} bytes together, and gitsync reads at most "
+            f"{limits.files:,} and {limits.total_bytes:,}. Split it into several syncs by git.path, or exclude what holds no specs."
         )
-    return tuple(sorted(files, key=lambda file: file.path)), tuple(passed[path] for path in sorted(passed))
 
 
 def too_many(what: str, limits: TreeLimits) -> Rejected:
     """The tree has more leaves than are looked at: a repository can name 10^10 paths in 100 KB."""
     return Rejected(f"{what} holds more than {limits.entries:,} paths. Name a narrower git.path.")
+
+
+def _path(file: TreeFile) -> str:
+    return file.path
 
 
 def _readable(raw: bytes) -> tuple[str, str]:

@@ -97,10 +97,11 @@ class Store:
             done = await connection.execute(update(RUNS).where(RUNS.c.id == report.id, unended).values(**row))
             if not done.rowcount:
                 return
-            if rows := service_rows(report):
+            rows = service_rows(report)
+            if rows:
                 await connection.execute(insert(RUN_SERVICES), rows)
             told = {key: row[key] for key in ("outcome", "applied_revision", "plan_digest", "counts", "error")}
-            services = {each["service"]: each["outcome"] for each in service_rows(report)}
+            services = {each["service"]: each["outcome"] for each in rows}
             await _tell(
                 connection, report.finished, report.sync, report.id, "run-finished", {**told, "services": services}
             )

@@ -79,7 +79,9 @@ def test_the_locks_hold_what_pyproject_asks_for_and_agree():
     for name, wanted in asked.items():
         names = {canonical(re.split(r"[\[<>=!~; ]", each)[0]) for each in wanted if isinstance(each, str)}
         assert names - {pinned for pinned, _ in pins[name]} == set(), f"{name} is old: make lock"
-        beside = {} if name != "mesh.txt" else {key: pin for key, pin in pins[name].items() if key not in pins["dev.txt"]}
+        beside = (
+            {} if name != "mesh.txt" else {key: pin for key, pin in pins[name].items() if key not in pins["dev.txt"]}
+        )
         assert pins[name].items() <= (pins["dev.txt"] | beside).items(), f"{name} and dev.txt disagree: make lock"
 
 

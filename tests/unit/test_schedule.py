@@ -97,7 +97,8 @@ def failed() -> RunReport:
 
 
 class FakeJob:
-    """A sync. ends: what its runs end with, the last one again and again. gate: what every run waits for."""
+    """A sync. ends: what its runs end with, the last one again and again. gate: what every run waits for. bed: what its rest waits
+    for, and nightmare what that raises."""
 
     def __init__(self, time: FakeTime, name: str = "pay", interval: float = 60.0) -> None:
         self.name, self.interval = name, interval
@@ -107,6 +108,9 @@ class FakeJob:
         self.runs: list[tuple[float, str]] = []
         self.active = self.most_active = 0
         self.cancelled = False
+        self.rests = 0
+        self.bed: asyncio.Event | None = None
+        self.nightmare: Exception | None = None
         self._time = time
 
     @property
@@ -135,6 +139,13 @@ class FakeJob:
         if isinstance(end, BaseException):
             raise end
         return end
+
+    async def rest(self) -> None:
+        self.rests += 1
+        if self.bed:
+            await self.bed.wait()
+        if self.nightmare:
+            raise self.nightmare
 
 
 @pytest.fixture
@@ -195,6 +206,28 @@ async def test_the_interval_counts_from_the_beginning_of_a_run(time, job):
 
     assert job.times == [0, 60]
     assert daemon.syncs()["pay"].outcome == "applied"
+
+
+async def test_a_job_rests_after_each_run_and_what_wakes_it_meanwhile_runs_after_that(time, job):
+    job.bed = asyncio.Event()
+
+    async with running(time, job) as daemon:
+        daemon.wake("pay", "webhook")
+        await settled()
+        before = list(job.triggers)
+        job.bed.set()
+        await settled()
+
+    assert (before, job.triggers, job.rests) == (["start"], ["start", "webhook"], 2)
+
+
+async def test_a_bug_while_a_job_rests_stops_nothing(time, job):
+    job.nightmare = KeyError("bug")
+
+    async with running(time, job):
+        await time.pass_by(60)
+
+    assert job.times == [0, 60]
 
 
 async def test_after_a_run_longer_than_the_interval_the_next_begins_a_second_later(time, job):

@@ -1,0 +1,129 @@
+"""What a run needs of a small change, read out of the packs by this process. None: it is no small change, ask git."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from gitsync.repository.commit import Commit, read_commit
+from gitsync.repository.pack import NotHere, Packs
+from gitsync.repository.tree import BLOB, EXECUTABLE, FOLDER, LINK, SUBMODULE, Entry
+from gitsync.repository.verdict import Corrupt
+
+FEW = 64
+"""Changed files, or contents asked for: with more of them, one git is quicker."""
+
+_LINE = re.compile(rb"([0-7]{5,6}) ([^\0]+)\0(.{20})", re.DOTALL)
+_TREE = re.compile(rb"tree ([0-9a-f]{40})\n")
+_MODES = {
+    b"40000": FOLDER,
+    b"100644": BLOB,
+    b"100755": EXECUTABLE,
+    b"120000": LINK,
+    b"160000": SUBMODULE,
+}
+
+Line = tuple[bytes, bytes, bytes]
+"""A mode, a name and an object, as a tree has them."""
+
+
+def commit_of(repository: Path, sha: str, path: str) -> Commit | None:
+    """The commit *sha*, if it is one and has a folder at *path*."""
+    try:
+        with Packs(repository) as packs:
+            printed = packs.read(sha)
+            root = _TREE.match(printed.content)
+            if printed.kind != "commit" or root is None:
+                return None
+            tree = root[1].decode()
+            for part in path.encode().split(b"/") if path else ():
+                found = [line for line in _lines(packs, tree) if line[1] == part]
+                if len(found) != 1 or _MODES.get(found[0][0]) != FOLDER:
+                    return None
+                tree = found[0][2].hex()
+            if packs.size(tree)[0] != "tree":
+                return None
+        revision, parents = read_commit(printed, repository)
+    except (NotHere, Corrupt):
+        return None
+    return Commit(revision, parents, tree)
+
+
+def difference(repository: Path, old: str, new: str) -> list[Entry] | None:
+    """The leaves that differ between two trees, as they are in *new*, with their sizes (oid "" if it is gone)."""
+    try:
+        with Packs(repository) as packs:
+            leaves = _difference(packs, old, new)
+            return [Entry(path, mode, oid, _size(packs, mode, oid)) for path, (mode, oid) in leaves.items()]
+    except NotHere:
+        return None
+
+
+def contents(repository: Path, oids: Iterable[str]) -> dict[str, bytes] | None:
+    """The contents of a few blobs."""
+    try:
+        with Packs(repository) as packs:
+            printed = [packs.read(oid) for oid in oids]
+    except NotHere:
+        return None
+    return {each.oid: each.content for each in printed} if all(each.kind == "blob" for each in printed) else None
+
+
+def is_commit(repository: Path, sha: str) -> bool:
+    """Whether *sha* is a commit that can be read here."""
+    try:
+        with Packs(repository) as packs:
+            return packs.read(sha).kind == "commit"
+    except NotHere:
+        return False
+
+
+def _difference(packs: Packs, old: str, new: str) -> Mapping[bytes, tuple[str, str]]:
+    leaves: dict[bytes, tuple[str, str]] = {}
+    left = [(b"", old, new)]
+    while left:
+        below, old, new = left.pop()
+        before, after = set(_lines(packs, old) if old else ()), set(_lines(packs, new) if new else ())
+        gone, come = _by_name(before - after), _by_name(after - before)
+        for name in {*gone, *come}:
+            was, now = gone.get(name), come.get(name)
+            path = below + name
+            folders = [each[1] if each and each[0] == FOLDER else "" for each in (was, now)]
+            if any(folders):
+                left.append((path + b"/", folders[0], folders[1]))
+            if now and now[0] != FOLDER:
+                leaves[path] = now
+            elif was and was[0] != FOLDER:
+                leaves[path] = (was[0], "")
+            if len(leaves) > FEW:
+                raise NotHere
+    return leaves
+
+
+def _by_name(lines: Iterable[Line]) -> dict[bytes, tuple[str, str]]:
+    try:
+        found = [(name, (_MODES[mode], oid.hex())) for mode, name, oid in lines]
+    except KeyError:  # a mode that git itself reads in its own way
+        raise NotHere from None
+    named = dict(found)
+    if len(named) != len(found):
+        raise NotHere
+    return named
+
+
+def _lines(packs: Packs, tree: str) -> list[Line]:
+    printed = packs.read(tree)
+    lines: list[Line] = _LINE.findall(printed.content)
+    if printed.kind != "tree" or sum(len(mode) + len(name) + 22 for mode, name, _ in lines) != len(printed.content):
+        raise NotHere
+    return lines
+
+
+def _size(packs: Packs, mode: str, oid: str) -> int:
+    if not oid or mode == SUBMODULE:
+        return 0
+    kind, size = packs.size(oid)
+    if kind != "blob":
+        raise NotHere
+    return size
