@@ -135,6 +135,14 @@ class Catalog:
             raise _strange(services, what) from error
         return _node(raw[node], datacenter, on_it, checks), services.filtered or health.filtered
 
+    async def carried(self, datacenter: str, services: Mapping[str, str]) -> frozenset[str]:
+        """Those nodes of *services* (node → service ID) that have the service, and those where it may not be seen.
+
+        Source: Consul HTTP API, PUT /v1/txn.
+        """
+        found, hidden = await self._services(services, datacenter)
+        return frozenset(found) | hidden
+
     async def register(self, wanted: Body, seen: CatalogNode | None, *, fence: Fence | None) -> None:
         """Make node, service and check what *wanted* says (Component.body of a catalog node), if they still are as *seen*.
 

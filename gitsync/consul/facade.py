@@ -100,6 +100,10 @@ class Consul:
         """See Catalog.read_node."""
         return await self._catalog.read_node(datacenter, node)
 
+    async def carried(self, datacenter: str, services: Mapping[str, str]) -> frozenset[str]:
+        """See Catalog.carried."""
+        return await self._catalog.carried(datacenter, services)
+
     async def register(self, wanted: Body, seen: CatalogNode | None, *, fence: Fence | None) -> None:
         """See Catalog.register."""
         await self._catalog.register(wanted, seen, fence=fence)

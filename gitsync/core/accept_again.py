@@ -15,7 +15,7 @@ from gitsync.model.key import DEFAULT, ServiceKey
 class Accepted:
     """What one revision wanted, and what that was made from."""
 
-    files: Collection[ParsedFile]
+    files: tuple[ParsedFile, ...]
     ledgers: Mapping[ServiceKey, Ledger]
     desired: Desired
 
@@ -59,6 +59,8 @@ def _apart(files: Collection[ParsedFile], others: Collection[ParsedFile]) -> lis
     """Those of *files* that are not among *others*, as objects: a file is parsed once for each content."""
     if files is others:
         return []
+    if len(files) == len(others):
+        return [file for file, other in zip(files, others, strict=True) if file is not other]
     known = set(map(id, others))
     return [file for file in files if id(file) not in known]
 

@@ -190,8 +190,6 @@ async def _finish_verified(work: Work, keys: frozenset[ServiceKey], plan: Plan, 
         found,
         datacenter=work.world.features.datacenter,
     )
-    closing: dict[ServiceKey, _Closing] = {}
-    failed: dict[ServiceKey, GitsyncError] = {}
     places = asyncio.Semaphore(BATCHES)
     async with together() as group:
         for portion in portions(empty, PORTION):
@@ -206,9 +204,15 @@ async def _finish_verified(work: Work, keys: frozenset[ServiceKey], plan: Plan, 
                     part[key] = _Closing(work.intents[key], "deleted", removal_ops(key, session=work.lease.id))
                 else:
                     part[key] = _closing(work, key, sight, leaving[key], lingering)
-            group.create_task(send(work, {key: each.ops for key, each in part.items()}, failed, places))
-            closing |= part
+            group.create_task(_close(work, part, places))
             await asyncio.sleep(0)
+    return frozenset(empty)
+
+
+async def _close(work: Work, closing: Mapping[ServiceKey, _Closing], places: asyncio.Semaphore) -> None:
+    """Write the records of some services, in Consul and then in the store: they are done, or what failed is said."""
+    failed: dict[ServiceKey, GitsyncError] = {}
+    await send(work, {key: each.ops for key, each in closing.items()}, failed, places)
     for key, each in closing.items():
         changed = each.state == "deleted" or bool(work.plans[key].changes)
         work.done[key] = Done(Outcome.APPLIED if changed else Outcome.UNCHANGED)
@@ -217,8 +221,7 @@ async def _finish_verified(work: Work, keys: frozenset[ServiceKey], plan: Plan, 
     kept = [each for key, each in closing.items() if key not in failed]
     await work.world.archive.record_services([_version(each.record, each.state) for each in kept])
     await work.world.archive.record_components([row for each in kept for row in each.rows])
-    work.progress.advance(len(empty))
-    return frozenset(empty)
+    work.progress.advance(len(closing))
 
 
 @dataclass(frozen=True, slots=True)

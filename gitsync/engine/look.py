@@ -7,12 +7,14 @@ import contextlib
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from gitsync.core.plan import Policy
 from gitsync.engine.memory import Desires, Memory
 from gitsync.engine.observe import observe_catalog, observe_entries, read_ledgers, read_owner
 from gitsync.engine.ports import Progress, World
 from gitsync.engine.think import decide, desire, policy_of
-from gitsync.engine.together import aside
+from gitsync.engine.together import aside, together
 from gitsync.model.component import Found
+from gitsync.model.desired import ParsedFile
 from gitsync.model.errors import Conflict, GitsyncError, Invalid, Rejected, Suspended, Unavailable
 from gitsync.model.features import Feature
 from gitsync.model.finding import Severity
@@ -50,35 +52,21 @@ async def look(
     if to_write and records.suspension and suspended(records.suspension, world.clock.now()):
         raise Suspended(_suspension(sync, records.suspension))
     _check_lineage(records, sync, options)
-    revision, trouble = await _revision(world, sync, options, records)
-    progress.step("observe")
     applied = records.applied.revision if records.applied else ""
     features = world.features
-    files, found, ledgers = await asyncio.gather(
-        world.specs.load(revision, applied if records.lineage == sync.lineage else ""),
-        observe_entries(world.consul, world.clock, intentions=features.has(Feature.INTENTIONS_ENTRY), memory=memory),
-        read_ledgers(world.consul, world.clock, memory),
-    )
-    found = replace(found, ledgers=ledgers.read, unread=ledgers.unread)
-    progress.step("plan")
-    desires = await aside(len(files), lambda: desire(files, ledgers.read, sync, features, revision.sha, memory))
-    if sync.strict and (wrong := [each for each in desires.desired.findings if each.severity is Severity.ERROR]):
-        raise Invalid(
-            f"strict: the commit {revision.sha[:12]} is refused as a whole because of {len(wrong)} errors, the first: {wrong[0]}"
+    async with together() as group:  # Git and Consul do not wait for each other
+        entries = group.create_task(
+            observe_entries(world.consul, world.clock, intentions=features.has(Feature.INTENTIONS_ENTRY), memory=memory)
         )
-    owner = str(sync.owner)
-    found = await observe_catalog(
-        world.consul,
-        world.clock,
-        found,
-        [key for rendered in desires.rendered.values() for key in rendered.nodes],
-        owner=owner,
-        datacenter=features.datacenter,
-        shadowable=_shadowable(desires, found),
-        memory=memory,
-    )
+        records_read = group.create_task(read_ledgers(world.consul, world.clock, memory))
+        revision, trouble = await _revision(world, sync, options, records)
+        progress.step("observe")
+        files = await world.specs.load(revision, applied if records.lineage == sync.lineage else "")
+    ledgers = records_read.result()
+    found = replace(entries.result(), ledgers=ledgers.read, unread=ledgers.unread)
+    progress.step("plan")
     policy = policy_of(sync, options, records.approvals)
-    plan = await aside(len(files), lambda: decide(desires, found, sync, policy, memory))
+    desires, found, plan = await _judged(world, sync, policy, files, found, revision.sha, memory)
     if trouble:
         plan = _only_repairs(plan, desires)
     return Look(revision, records, found, desires, plan, trouble)
@@ -89,10 +77,12 @@ async def look_ahead(world: World, sync: Sync, memory: Memory) -> None:
 
     What cannot be read now is left to it.
     """
-    if memory.desired is None:
+    last = memory.accepted
+    if last is None:
         return
     with contextlib.suppress(GitsyncError):
-        found, ledgers = await asyncio.gather(
+        records, found, ledgers = await asyncio.gather(
+            read_owner(world.consul, world.clock, sync.owner),
             observe_entries(
                 world.consul,
                 world.clock,
@@ -101,16 +91,39 @@ async def look_ahead(world: World, sync: Sync, memory: Memory) -> None:
             ),
             read_ledgers(world.consul, world.clock, memory),
         )
-        await observe_catalog(
-            world.consul,
-            world.clock,
-            replace(found, ledgers=ledgers.read, unread=ledgers.unread),
-            [key for rendered in memory.desired.rendered.values() for key in rendered.nodes],
-            owner=str(sync.owner),
-            datacenter=world.features.datacenter,
-            shadowable=(),
-            memory=memory,
+        policy = policy_of(sync, Options(), records.approvals)
+        found = replace(found, ledgers=ledgers.read, unread=ledgers.unread)
+        await _judged(world, sync, policy, last.files, found, last.desired.revision, memory)
+
+
+async def _judged(
+    world: World,
+    sync: Sync,
+    policy: Policy,
+    files: tuple[ParsedFile, ...],
+    found: Found,
+    revision: str,
+    memory: Memory,
+) -> tuple[Desires, Found, Plan]:
+    """What *files* want, what there is besides the lists, and the plan."""
+    features = world.features
+    desires = await aside(len(files), lambda: desire(files, found.ledgers, sync, features, revision, memory))
+    if sync.strict and (wrong := [each for each in desires.desired.findings if each.severity is Severity.ERROR]):
+        raise Invalid(
+            f"strict: the commit {revision[:12]} is refused as a whole because of {len(wrong)} errors, the first: {wrong[0]}"
         )
+    found = await observe_catalog(
+        world.consul,
+        world.clock,
+        found,
+        [place for rendered in desires.rendered.values() for place in rendered.places],
+        owner=str(sync.owner),
+        datacenter=features.datacenter,
+        shadowable=_shadowable(desires, found),
+        memory=memory,
+    )
+    plan = await aside(len(files), lambda: decide(desires, found, sync, policy, memory))
+    return desires, found, plan
 
 
 def _shadowable(desires: Desires, found: Found) -> set[str]:
@@ -118,7 +131,7 @@ def _shadowable(desires: Desires, found: Found) -> set[str]:
     return {
         key.name
         for key, rendered in desires.rendered.items()
-        if key.name in found.services and (key not in found.ledgers or not rendered.nodes)
+        if key.name in found.services and (key not in found.ledgers or not rendered.places)
     }
 
 

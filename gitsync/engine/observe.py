@@ -92,7 +92,7 @@ async def observe_catalog(
     consul: Consul,
     clock: Clock,
     found: Found,
-    components: Iterable[ComponentKey],
+    wanted: Iterable[tuple[str, str, str]],
     *,
     owner: str,
     datacenter: str,
@@ -101,14 +101,18 @@ async def observe_catalog(
 ) -> Found:
     """*found* with the external nodes of every datacenter concerned, and with who else carries the *shadowable* names.
 
+    wanted: (datacenter, node, service) of the nodes that are to be there; those that the ledgers name are looked at as well.
+
     A datacenter other than our own that gives no answer is `silent`: it is its own services' trouble.
     """
-    catalog = {key for key in components if key.kind is Kind.CATALOG}
-    catalog.update(key for ledger in found.ledgers.values() if ledger.owner == owner for key in ledger.nodes)
-    places: dict[str, dict[str, str]] = defaultdict(dict, {datacenter: {}})
-    for key in catalog:
-        if key.datacenter in found.datacenters or key.datacenter == datacenter:
-            places[key.datacenter][key.node] = key.service.name
+    named: dict[str, dict[str, str]] = defaultdict(dict, {datacenter: {}})
+    for place, at, name in wanted:
+        named[place][at] = name
+    for ledger in found.ledgers.values():
+        if ledger.owner == owner:
+            for place, at, name in ledger.places:
+                named[place][at] = name
+    places = {place: nodes for place, nodes in named.items() if place in found.datacenters or place == datacenter}
     silent: dict[str, str] = {}
 
     async def listed(place: str, names: Mapping[str, str]) -> tuple[CatalogNode, ...]:
@@ -165,7 +169,7 @@ async def observe_again(
             consul,
             clock,
             fresh,
-            wanted,
+            [(key.datacenter, key.node, key.service.name) for key in wanted if key.kind is Kind.CATALOG],
             owner=owner,
             datacenter=datacenter,
             shadowable=found.shadows,
@@ -251,31 +255,45 @@ async def still_there(
 
     What cannot be read counts as there: the token may not see it, or its datacenter does not answer.
     """
+    ordered = sorted(set(keys))
+    entries = [key for key in ordered if key.kind not in (Kind.GATEWAY_ROW, Kind.CATALOG)]
+    rows: dict[str, list[ComponentKey]] = defaultdict(list)
+    nodes: dict[str, list[ComponentKey]] = defaultdict(list)
+    for key in ordered:
+        if key.kind is Kind.GATEWAY_ROW:
+            rows[key.at].append(key)
+        elif key.kind is Kind.CATALOG:
+            nodes[key.datacenter].append(key)
 
-    async def exists(key: ComponentKey) -> bool:
-        elsewhere = key.kind is Kind.CATALOG and key.datacenter != datacenter
-        if elsewhere and not _reachable(key.datacenter, found, datacenter):
-            return True
+    async def entry(key: ComponentKey) -> list[ComponentKey]:
+        there = await retried(partial(consul.read_entry, key.kind, key.service.name), clock)
+        return [key] if there is not None else []
+
+    async def gateway(name: str) -> list[ComponentKey]:
+        there = await retried(partial(consul.read_entry, Kind.GATEWAY_ROW, name), clock)
+        names = {row["Name"] for row in there.body.get("Services") or ()} if there else set()
+        return [key for key in rows[name] if key.service.name in names]
+
+    async def place(name: str) -> list[ComponentKey]:
+        there = await retried(partial(consul.carried, name, {key.node: key.service.name for key in nodes[name]}), clock)
+        return [key for key in nodes[name] if key.node in there]
+
+    async def asked(
+        question: Awaitable[list[ComponentKey]], about: list[ComponentKey], *, elsewhere: bool = False
+    ) -> list[ComponentKey]:
         try:
-            return await stands(key)
+            return await question
         except Rejected:
-            return True
+            return about
         except Unavailable:
             if not elsewhere:
                 raise
-            return True
+            return about
 
-    async def stands(key: ComponentKey) -> bool:
-        if key.kind is Kind.GATEWAY_ROW:
-            gateway = await retried(lambda: consul.read_entry(Kind.GATEWAY_ROW, key.at), clock)
-            return gateway is not None and any(
-                row["Name"] == key.service.name for row in gateway.body.get("Services") or ()
-            )
-        if key.kind is Kind.CATALOG:
-            node = await retried(lambda: consul.read_node(key.datacenter, key.node), clock)
-            return node is not None and any(service.id == key.service.name for service in node.services)
-        return await retried(lambda: consul.read_entry(key.kind, key.service.name), clock) is not None
-
-    ordered = sorted(set(keys))
-    answers = await asyncio.gather(*(exists(key) for key in ordered))
-    return {key for key, there in zip(ordered, answers, strict=True) if there}
+    unreachable = [name for name in nodes if name != datacenter and not _reachable(name, found, datacenter)]
+    answers = await asyncio.gather(
+        *(asked(entry(key), [key]) for key in entries),
+        *(asked(gateway(name), rows[name]) for name in rows),
+        *(asked(place(name), nodes[name], elsewhere=name != datacenter) for name in nodes if name not in unreachable),
+    )
+    return {key for answer in answers for key in answer} | {key for name in unreachable for key in nodes[name]}

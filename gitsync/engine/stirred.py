@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeVar
 
 from gitsync.core.neighbours import ESM
@@ -33,7 +33,6 @@ def stirred(last: Decision, desires: Desires, sight: Sight, sync: Sync, policy: 
     new, old = desires.desired, last.desires.desired
     anew = set(last.plan.unsettled)
     anew.update(_moved(new.services, old.services))
-    anew.update(_moved(desires.rendered, last.desires.rendered))
     anew.update(_moved(found.ledgers, before.ledgers))
     instances = found.services ^ before.services
     if instances & {ESM, *found.gateways}:
@@ -48,11 +47,16 @@ def stirred(last: Decision, desires: Desires, sight: Sight, sync: Sync, policy: 
         for node in (found.nodes.get(at), before.nodes.get(at))
         for name in _on(node)
     )
-    ours = new.services.keys() | old.services.keys() | last.plan.services.keys()
     if "*" in names or desires.context.features.enterprise:
         return None
-    anew |= _with_neighbours({*names, *(key.name for key in anew)}, ours, (sight, last.sight), (new, old))
-    return frozenset(anew) if len(anew) <= len(ours) // 2 else None
+    planned = last.plan.services
+    anew |= _with_neighbours(
+        {*names, *(key.name for key in anew)},
+        lambda key: key in planned or key in new.services,
+        (sight, last.sight),
+        (new, old),
+    )
+    return frozenset(anew) if len(anew) <= len(planned) // 2 else None
 
 
 def _around(found: Found) -> tuple[object, ...]:
@@ -91,7 +95,7 @@ def _on(node: CatalogNode | None) -> Iterator[str]:
 
 def _with_neighbours(
     names: Iterable[str],
-    ours: Container[ServiceKey],
+    ours: Callable[[ServiceKey], bool],
     sights: tuple[Sight, Sight],
     commits: tuple[Desired, Desired],
 ) -> set[ServiceKey]:
@@ -106,7 +110,7 @@ def _with_neighbours(
         near: set[str] = set()
         for sight in sights:
             near.update(other for _, other in sight.referrers(name))
-            if key in ours:
+            if ours(key):
                 result.add(key)
                 near |= _named(sight, name)
         for desired in commits:

@@ -63,12 +63,12 @@ def _desire(
     if desired is None:
         desired = accept(files, ledgers, owner=owner, revision=revision, enterprise=enterprise, known=known)
     memory.accepted = Accepted(files, ledgers, desired)
-    rendered = {}
+    rendered = dict(last.rendered) if last else {}
+    for key in rendered.keys() - desired.services.keys():
+        del rendered[key]
     for key, wanted in desired.services.items():
         before = known.get(key)
-        if last and before and (before is wanted or (before.hash, before.place) == (wanted.hash, wanted.place)):
-            rendered[key] = last.rendered[key]
-        else:
+        if before is not wanted and (before is None or (before.hash, before.place) != (wanted.hash, wanted.place)):
             rendered[key] = render(wanted.spec, wanted.place, context)
     memory.desired = Desires(desired, rendered, context)
     return memory.desired

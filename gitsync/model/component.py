@@ -132,9 +132,10 @@ class Ledger:
     index: int = 0
 
     @functools.cached_property
-    def nodes(self) -> tuple[ComponentKey, ...]:
-        """The catalog nodes among its components."""
-        return tuple(each.key for each in self.components if each.key.kind is Kind.CATALOG)
+    def places(self) -> tuple[tuple[str, str, str], ...]:
+        """(datacenter, node, service) of the catalog nodes among its components."""
+        keys = (each.key for each in self.components if each.key.kind is Kind.CATALOG)
+        return tuple((key.datacenter, key.node, key.service.name) for key in keys)
 
     def component(self, key: ComponentKey) -> LedgerComponent | None:
         return next((component for component in self.components if component.key == key), None)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from gitsync.model.component import Component
 from gitsync.model.features import Features
 from gitsync.model.finding import Finding, Severity
-from gitsync.model.key import ComponentKey, Kind
+from gitsync.model.key import Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,7 @@ class Rendered:
         return any(finding.severity is Severity.ERROR for finding in self.findings)
 
     @functools.cached_property
-    def nodes(self) -> tuple[ComponentKey, ...]:
-        """The catalog nodes among its components."""
-        return tuple(each.key for each in self.components if each.key.kind is Kind.CATALOG)
+    def places(self) -> tuple[tuple[str, str, str], ...]:
+        """(datacenter, node, service) of the catalog nodes among its components."""
+        keys = (each.key for each in self.components if each.key.kind is Kind.CATALOG)
+        return tuple((key.datacenter, key.node, key.service.name) for key in keys)

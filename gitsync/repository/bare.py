@@ -84,7 +84,7 @@ class Bare:
         return self._remember(Commit(revision, parents, tree.oid if tree.kind == "tree" else ""))
 
     def _fetched(self, private: str) -> Commit | None:
-        """The commit that *private* leads to if it is known. Only for what git has just fetched: it made sure that it is whole."""
+        """The commit that *private* leads to, if it is known. Only after a fetch, which fails where that commit is not there."""
         oid = kept_commit(self.directory, private)
         return self._commits.get(self._tags.get(oid, oid))
 

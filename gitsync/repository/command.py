@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import re
 from pathlib import Path
 
 from gitsync.model.errors import Rejected
 from gitsync.model.revision import Address
+from gitsync.repository import quick
 from gitsync.repository.commit import Printed, parse_batch
 from gitsync.repository.environment import Access, local, remote
 from gitsync.repository.lock import Held
@@ -86,6 +88,8 @@ class Git:
 
     async def update_ref(self, ref: str, sha: str, held: Held) -> None:
         """Let *ref* name *sha*."""
+        if await asyncio.to_thread(quick.write_ref, self.directory, ref, sha):
+            return
         await self._local("update-ref", "--end-of-options", ref, sha, held=held)
 
     async def gc(self, held: Held) -> None:

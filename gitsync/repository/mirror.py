@@ -83,7 +83,7 @@ class Mirror:
         if applied == candidate:
             return History.SAME
         new = await self._bare.commit(candidate)
-        if applied in new.parents:
+        if applied in new.parents or await asyncio.to_thread(quick.leads_to, self.directory, applied, candidate):
             return History.FORWARD
         try:
             await self._bare.commit(applied)

@@ -11,9 +11,9 @@ import hashlib
 import os
 import struct
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from gitsync.repository.commit import Printed
 
@@ -22,6 +22,9 @@ OBJECTS, OBJECT_BYTES, BYTES = 512, 4 * 1024 * 1024, 16 * 1024 * 1024
 
 DELTA_BYTES, DELTA_COST, CHAIN, PACKS = 64 * 1024, 32, 64, 200
 """Bytes of a delta, and what each counts, since a delta's steps are taken in Python; deltas in a row; packs looked into."""
+
+NAMES = 100_000
+"""Names that begin with the same byte: a pack of 25 million objects."""
 
 _KINDS = {1: "commit", 2: "tree", 3: "blob", 4: "tag"}
 _BY_OFFSET, _BY_NAME = 6, 7
@@ -45,6 +48,8 @@ class _Pack:
     def offset(self, oid: bytes) -> int | None:
         """Where *oid* is in the pack, None if it is not."""
         low, high, count = (self.firsts[oid[0] - 1] if oid[0] else 0), self.firsts[oid[0]], self.firsts[255]
+        if not 0 <= high - low <= NAMES:  # nobody's repository, but what a broken index may say
+            raise NotHere
         names = os.pread(self.index, (high - low) * 20, _NAMES + low * 20)
         left, right = 0, high - low
         while left < right:
@@ -77,18 +82,18 @@ class Packs:
     def __init__(self, repository: Path) -> None:
         self._folder = repository / "objects" / "pack"
         self._opened: list[_Pack] = []
-        self._rest: Iterator[_Pack] | None = None
+        self._rest: list[str] | None = None  # the newest last
         self._left = BYTES
         self._objects = OBJECTS
 
-    def __enter__(self) -> Packs:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         for pack in self._opened:
             os.close(pack.index)
             os.close(pack.data)
-        self._opened, self._rest = [], iter(())
+        self._opened, self._rest = [], []
 
     def read(self, oid: str) -> Printed:
         """An object with its content. Raises NotHere."""
@@ -126,36 +131,30 @@ class Packs:
         self._objects -= 1
         if self._objects < 0:
             raise NotHere
-        for pack in self._packs():
+        for number in range(PACKS):
+            pack = self._opened[number] if number < len(self._opened) else self._open()
             offset = pack.offset(oid)
             if offset is not None:
                 return pack, offset
         raise NotHere
 
-    def _packs(self) -> Iterator[_Pack]:
-        """Those that are open, then the others, each opened when all before it lack what is sought."""
-        yield from list(self._opened)
+    def _open(self) -> _Pack:
+        """The newest pack that is not open yet."""
         if self._rest is None:
-            self._rest = self._open()
-        for pack in self._rest:
-            yield pack
-
-    def _open(self) -> Iterator[_Pack]:
-        with os.scandir(self._folder) as found:
-            packs = [(each.stat().st_mtime_ns, each.path) for each in found if each.name.endswith(".pack")]
-        if len(packs) > PACKS:
-            raise NotHere
-        for _, path in sorted(packs, reverse=True):
-            with contextlib.ExitStack() as stack:
-                index = _opened(f"{path.removesuffix('.pack')}.idx", stack)
-                data = _opened(path, stack)
-                head = os.pread(index, _NAMES, 0)
-                if head[:8] != b"\377tOc\0\0\0\2" or os.pread(data, 8, 0)[:4] != b"PACK":
-                    raise NotHere
-                pack = _Pack(index, data, struct.unpack(">256I", head[8:]))
-                stack.pop_all()
-            self._opened.append(pack)
-            yield pack
+            with os.scandir(self._folder) as found:
+                packs = [(each.stat().st_mtime_ns, each.path) for each in found if each.name.endswith(".pack")]
+            self._rest = [path for _, path in sorted(packs)]
+        path = self._rest.pop()
+        with contextlib.ExitStack() as stack:
+            index = _opened(f"{path.removesuffix('.pack')}.idx", stack)
+            data = _opened(path, stack)
+            head = os.pread(index, _NAMES, 0)
+            if head[:8] != b"\377tOc\0\0\0\2" or os.pread(data, 4, 0) != b"PACK":
+                raise NotHere
+            pack = _Pack(index, data, struct.unpack(">256I", head[8:]))
+            stack.pop_all()
+        self._opened.append(pack)
+        return pack
 
     # -- what
 

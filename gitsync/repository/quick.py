@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -12,10 +13,10 @@ from gitsync.repository.tree import BLOB, EXECUTABLE, FOLDER, LINK, SUBMODULE, E
 from gitsync.repository.verdict import Corrupt
 
 FEW = 64
-"""Changed files, or contents asked for: with more of them, one git is quicker."""
+"""Changed files, contents asked for, or commits looked through: with more of them, one git is quicker."""
 
 _LINE = re.compile(rb"([0-7]{5,6}) ([^\0]+)\0(.{20})", re.DOTALL)
-_TREE = re.compile(rb"tree ([0-9a-f]{40})\n")
+_COMMIT = re.compile(rb"tree ([0-9a-f]{40})\n((?:parent [0-9a-f]{40}\n)*)")
 _MODES = {
     b"40000": FOLDER,
     b"100644": BLOB,
@@ -33,7 +34,7 @@ def commit_of(repository: Path, sha: str, path: str) -> Commit | None:
     try:
         with Packs(repository) as packs:
             printed = packs.read(sha)
-            root = _TREE.match(printed.content)
+            root = _COMMIT.match(printed.content)
             if printed.kind != "commit" or root is None:
                 return None
             tree = root[1].decode()
@@ -48,6 +49,25 @@ def commit_of(repository: Path, sha: str, path: str) -> Commit | None:
     except (NotHere, Corrupt):
         return None
     return Commit(revision, parents, tree)
+
+
+def leads_to(repository: Path, old: str, new: str) -> bool:
+    """Whether *old* is among the nearest ancestors of *new*. False: it may still be among the others."""
+    seen, left = {new}, [new]
+    try:
+        with Packs(repository) as packs:
+            for sha in left:
+                head = _COMMIT.match(packs.read(sha).content)
+                parents = head[2].decode().split()[1::2] if head else []
+                if old in parents:
+                    return True
+                left += [parent for parent in dict.fromkeys(parents) if parent not in seen]
+                seen.update(parents)
+                if len(seen) > FEW:
+                    break
+    except NotHere:
+        pass
+    return False
 
 
 def difference(repository: Path, old: str, new: str) -> list[Entry] | None:
@@ -70,13 +90,27 @@ def contents(repository: Path, oids: Iterable[str]) -> dict[str, bytes] | None:
     return {each.oid: each.content for each in printed} if all(each.kind == "blob" for each in printed) else None
 
 
-def is_commit(repository: Path, sha: str) -> bool:
-    """Whether *sha* is a commit that can be read here."""
+def write_ref(repository: Path, ref: str, sha: str) -> bool:
+    """Let *ref* name the commit *sha*, as git does it where refs are files. False: git must do it. Only under the lock."""
+    path = repository / ref
+    lock = path.with_name(f"{path.name}.lock")
     try:
         with Packs(repository) as packs:
-            return packs.read(sha).kind == "commit"
-    except NotHere:
+            if packs.read(sha).kind != "commit" or path.is_symlink():
+                return False
+        file = os.open(lock, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except (NotHere, OSError):
         return False
+    try:
+        with os.fdopen(file, "wb") as opened:
+            opened.write(b"%b\n" % sha.encode())
+            opened.flush()
+            os.fsync(opened.fileno())
+        lock.replace(path)
+    except OSError:
+        lock.unlink(missing_ok=True)
+        return False
+    return True
 
 
 def _difference(packs: Packs, old: str, new: str) -> Mapping[bytes, tuple[str, str]]:

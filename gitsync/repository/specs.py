@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import compress, count
+from operator import is_not
 from pathlib import Path
 
 from gitsync.model.desired import ParsedFile
@@ -22,6 +25,17 @@ PORTION_FILES, PORTION_BYTES = 200, 4 * 1024 * 1024
 """How much is read and parsed at a time, so that 200 MiB of specs are never in memory at once."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    """What was loaded last. parsed: of the tree's files. refused: of those that the tree passes over. files: both, by path."""
+
+    tree: Tree = field(default_factory=lambda: Tree(NO_REVISION, (), (), path_exists=False))
+    parsed: Sequence[ParsedFile] = ()
+    refused: Mapping[Refusal, ParsedFile] = field(default_factory=dict)
+    files: tuple[ParsedFile, ...] = ()
+    passed_over: tuple[Refusal, ...] = ()
+
+
 class MirrorSpecs:
     """The specs of a mirror. passed_over: of the revision that was loaded last."""
 
@@ -30,6 +44,7 @@ class MirrorSpecs:
         self.passed_over: tuple[Refusal, ...] = ()
         self._parse = parse
         self._cache: dict[tuple[str, str], ParsedFile] = {}
+        self._last = _Loaded()
 
     async def fetch(self) -> Revision:
         """The commit that the sync's ref names now."""
@@ -48,7 +63,7 @@ class MirrorSpecs:
         await self.mirror.keep(sha)
 
     async def load(self, revision: Revision, applied: str) -> tuple[ParsedFile, ...]:
-        """Every spec file at *revision*, by path.
+        """Every spec file at *revision*, by path. What is as it was last time is the same object: a file, and all of them.
 
         Raises Rejected if the path is not there, unless a revision with this path was *applied* before ("" for none): then it
         was deleted, which is a commit without specs, since Git keeps no empty directories.
@@ -59,21 +74,35 @@ class MirrorSpecs:
                 f"{self.mirror.address.text} has no {self.mirror.path} at {revision.sha}, nor had it before. Correct git.path, or push "
                 "the folder."
             )
-        known = {key: self._cache[key] for file in tree.files if (key := (file.path, file.oid)) in self._cache}
-        for portion in portions(file for file in tree.files if (file.path, file.oid) not in known):
+        last = self._last
+        if tree.files is last.tree.files and tree.passed_over is last.tree.passed_over:
+            self.passed_over = last.passed_over
+            return last.files
+        parsed = await self._parsed(tree.files, last)
+        self._last = _arranged(tree, parsed, last)
+        self.passed_over = self._last.passed_over
+        return self._last.files
+
+    async def _parsed(self, files: tuple[TreeFile, ...], last: _Loaded) -> list[ParsedFile]:
+        """What each of *files* holds."""
+        before, after = _ends(last.tree.files, files)
+        between = files[before : len(files) - after]
+        found = [self._cache.get((file.path, file.oid)) for file in between]
+        new: dict[tuple[str, str], ParsedFile] = {}
+        for portion in portions(file for file, each in zip(between, found, strict=True) if each is None):
             contents = await self.mirror.read(file.oid for file in portion)
-            parsed = await asyncio.to_thread(self._parse_all, portion, [contents[file.oid] for file in portion])
-            known.update(((file.path, file.oid), each) for file, each in zip(portion, parsed, strict=True))
-        # What other commits hold stays for a while: a plan for a pull request and a run take turns.
-        self._cache = known if len(self._cache) > 2 * len(known) + 1000 else {**self._cache, **known}
-        files = [known[file.path, file.oid] for file in tree.files]
-        pointers = [
-            Refusal(file.path, _reason(each), unreadable=True)
-            for file, each in zip(tree.files, files, strict=True)
-            if _refused(each)
+            read = await asyncio.to_thread(self._parse_all, portion, [contents[file.oid] for file in portion])
+            new.update(((file.path, file.oid), each) for file, each in zip(portion, read, strict=True))
+        parsed = [
+            *last.parsed[:before],
+            *(each or new[file.path, file.oid] for file, each in zip(between, found, strict=True)),
+            *last.parsed[len(last.parsed) - after :],
         ]
-        self.passed_over = _by_path([*tree.passed_over, *pointers])
-        return _with_refused(files, tree)
+        # What other commits hold stays for a while: a plan for a pull request and a run take turns.
+        self._cache.update(new)
+        if len(self._cache) > 2 * len(files) + 1000:
+            self._cache = {(file.path, file.oid): each for file, each in zip(files, parsed, strict=True)}
+        return parsed
 
     def _parse_all(self, files: Sequence[TreeFile], contents: Sequence[bytes]) -> list[ParsedFile]:
         return [parse_one(self._parse, file.path, content) for file, content in zip(files, contents, strict=True)]
@@ -110,7 +139,7 @@ class DirectorySpecs:
         snapshot = read_directory(self.path, self._accepts, self._limits)
         self.passed_over = snapshot.tree.passed_over
         files = [parse_one(self._parse, file.path, snapshot.contents[file.oid]) for file in snapshot.tree.files]
-        return _with_refused(files, snapshot.tree)
+        return _merged(files, [refused_file(each) for each in snapshot.tree.passed_over if each.unreadable])
 
 
 def parse_one(parse: Parse, path: str, content: bytes) -> ParsedFile:
@@ -145,9 +174,29 @@ def portions(files: Iterable[TreeFile]) -> Iterator[list[TreeFile]]:
         yield portion
 
 
-def _with_refused(files: list[ParsedFile], tree: Tree) -> tuple[ParsedFile, ...]:
-    refused = [refused_file(refusal) for refusal in tree.passed_over if refusal.unreadable]
-    return tuple(sorted([*files, *refused], key=lambda file: file.path))
+def _ends(old: Sequence[TreeFile], new: Sequence[TreeFile]) -> tuple[int, int]:
+    """How many files both begin with, and how many of the rest both end with."""
+    shorter = min(len(old), len(new))
+    before = next(compress(count(), map(is_not, old, new)), shorter)
+    after = next(compress(count(), map(is_not, reversed(old), reversed(new))), shorter)
+    return before, min(after, shorter - before)
+
+
+def _arranged(tree: Tree, parsed: Sequence[ParsedFile], last: _Loaded) -> _Loaded:
+    refused = last.refused
+    if tree.passed_over is not last.tree.passed_over:
+        refused = {each: refused.get(each) or refused_file(each) for each in tree.passed_over if each.unreadable}
+    pointers = [
+        Refusal(file.path, _reason(each), unreadable=True)
+        for file, each in zip(tree.files, parsed, strict=True)
+        if each.unreadable and _refused(each)
+    ]
+    passed_over = _by_path([*tree.passed_over, *pointers]) if pointers else tree.passed_over
+    return _Loaded(tree, parsed, refused, _merged(parsed, refused.values()), passed_over)
+
+
+def _merged(parsed: Iterable[ParsedFile], refused: Collection[ParsedFile]) -> tuple[ParsedFile, ...]:
+    return tuple(sorted([*parsed, *refused], key=lambda file: file.path)) if refused else tuple(parsed)
 
 
 def _refused(file: ParsedFile) -> bool:

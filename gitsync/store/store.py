@@ -136,6 +136,8 @@ class Store:
             }
             for row in rows
         ]
+        if not values:
+            return
         async with self._database.transaction() as connection:
             await _upsert(connection, SERVICES, values)
             gone = [value["accessor_id"] for value in values if value["state"] == "deleted"]
@@ -159,13 +161,14 @@ class Store:
             }
             for row in rows
         ]
+        if not values:
+            return
         async with self._database.transaction() as connection:
             for portion in _portions(value["accessor_id"] for value in values):
                 await connection.execute(
                     delete(SERVICE_COMPONENTS).where(SERVICE_COMPONENTS.c.accessor_id.in_(portion))
                 )
-            if values:
-                await connection.execute(insert(SERVICE_COMPONENTS), values)
+            await connection.execute(insert(SERVICE_COMPONENTS), values)
 
     async def record_holds(self, sync: str, holds: Sequence[Hold]) -> None:
         """The holds of *sync* that are open now; all others of it are closed."""
