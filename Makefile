@@ -15,7 +15,7 @@ help:
 	@echo 'make test    everything that must hold: formatting, types, layers, tests (PYTEST_ARGS="-k word" for a part of them)'
 	@echo 'make test-mesh  traffic through real Envoys; needs GITSYNC_TEST_CONSUL of 1.18 or newer (PYTEST_ARGS="-k word")'
 	@echo 'make bench   how fast a sync is, as ratios to the bare Consul (BENCH_ARGS="--services 10000")'
-	@echo 'make test-faults  a fault at every request, hours of it, and what is left after each (FAULTS_ARGS="--seconds 60")'
+	@echo 'make test-faults  a fault at every request, about an hour of it, and what is left after each (FAULTS_ARGS="--jobs 2")'
 	@echo 'make lint    the same without the tests'
 	@echo 'make format  put the code in its form'
 	@echo 'make venv    .venv from requirements/dev.txt'
@@ -56,7 +56,7 @@ bench: venv
 	@consul=$${GITSYNC_TEST_CONSUL:-$$(GITSYNC_CONSUL_FROM=debian $(PYTHON) scripts/consul)} \
 	&& exec env GITSYNC_TEST_CONSUL="$$consul" $(BIN)/python -m tests.bench $(BENCH_ARGS)
 
-# Each fault in a run of its own, one after the other: docs/reliability.md says how long it takes and what it showed.
+# Each fault in a run of its own: docs/reliability.md says what there is, how long it takes and what it showed.
 test-faults: venv
 	@consul=$${GITSYNC_TEST_CONSUL:-$$(GITSYNC_CONSUL_FROM=debian $(PYTHON) scripts/consul)} \
 	&& exec env GITSYNC_TEST_CONSUL="$$consul" $(BIN)/python -m tests.campaign $(FAULTS_ARGS)

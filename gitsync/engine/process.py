@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+RUNNING: set[str] = set()
+"""The runs that this process is at: a holder record of any other that it wrote is what an outage left behind."""
+
 
 def identity() -> dict[str, Any]:
     """Host, boot, pid namespace, pid and start time: together they never name two processes."""
@@ -22,11 +25,18 @@ def identity() -> dict[str, Any]:
 
 
 def is_dead(record: Mapping[str, Any]) -> bool:
-    """True only if the process of *record* ran here, in this boot and pid namespace, and is gone: never a guess."""
+    """True only if the run of *record* was here, in this boot and pid namespace, and is over: never a guess.
+
+    Its process is gone, or it is this one, which is not at that run any more.
+    """
     me = identity()
     here = all(record.get(part) and record.get(part) == me[part] for part in ("host", "boot_id", "pid_namespace"))
     pid = record.get("pid")
-    return here and isinstance(pid, int) and _start(pid) != record.get("process_start")
+    if not here or not isinstance(pid, int):
+        return False
+    if _start(pid) != record.get("process_start"):
+        return True
+    return pid == me["pid"] and bool(record.get("run")) and record.get("run") not in RUNNING
 
 
 def _boot() -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 
 from gitsync.engine.converge import PORTION, converge
@@ -16,7 +16,7 @@ from gitsync.engine.observe import read_ledgers
 from gitsync.engine.own import advance, clean_up, own_records
 from gitsync.engine.patience import Patience
 from gitsync.engine.ports import Lease, Op, Progress, World
-from gitsync.engine.process import identity
+from gitsync.engine.process import RUNNING, identity
 from gitsync.engine.report import Head, Steps, early_end, report
 from gitsync.engine.retry import retried, to_its_end
 from gitsync.engine.think import policy_of
@@ -187,14 +187,32 @@ def _learn(world: World, seen: Look, done: dict[ServiceKey, Done], mind: Mind) -
 async def _lease(world: World, sync: Sync, run: str, progress: Progress) -> AsyncIterator[Lease]:
     """A session with its holder record. However the run ends, both go, unless Consul does not answer any more."""
     progress.step("lock")
-    lease = await retried(lambda: world.consul.open_lease(f"svc-handler:{sync.name}"), world.clock)
+    lease = await _opened(world, sync)
     holder = kv.holder(sync.owner, lease.id)
+    RUNNING.add(run)
     try:
         record = {"run": run, "at": world.clock.stamp(), **identity()}
         await retried(lambda: world.consul.transact([Op("set", holder, kv.dump(record))]), world.clock)
         yield lease
     finally:
+        RUNNING.discard(run)
         await to_its_end(_close(world, lease, holder, progress))
+
+
+async def _opened(world: World, sync: Sync) -> Lease:
+    """A session. A run that is cancelled meanwhile waits for the answer, and ends the session that Consul may have made."""
+    opening = asyncio.ensure_future(retried(lambda: world.consul.open_lease(f"svc-handler:{sync.name}"), world.clock))
+    try:
+        return await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        await to_its_end(_unopened(opening))
+        raise
+
+
+async def _unopened(opening: asyncio.Future[Lease]) -> None:
+    with suppress(GitsyncError, TimeoutError):  # then it ends by itself
+        async with asyncio.timeout(CLOSING_SECONDS):
+            await (await opening).destroy()
 
 
 async def _close(world: World, lease: Lease, holder: str, progress: Progress) -> None:

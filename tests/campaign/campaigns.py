@@ -1,251 +1,49 @@
-"""The campaigns: one fault at a time, each from an orderly state, and after each one more clean run and the oracle."""
+"""The campaigns at the requests of one run: one fault at a time, each from an orderly state, and after each the oracle."""
 
 from __future__ import annotations
 
-import asyncio
-import os
 import random
-import signal
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass, field
-from enum import Enum
-from multiprocessing.process import BaseProcess
 
-from gitsync.model.errors import GitsyncError
-from gitsync.model.run import RunOutcome, RunReport
-from tests.campaign.site import Site
-from tests.campaign.victim import started
-from tests.servers.fault_proxy import Fault, FaultProxy, Request, Script
-
-LONGEST = 120.0
-"""Seconds that one run may take, whatever is done to it."""
+from tests.campaign.blows import (
+    RARE,
+    At,
+    Moment,
+    Struck,
+    answered_wrongly,
+    killed_after,
+    killed_at,
+    requests_of_a_run,
+    told_to_end,
+)
+from tests.campaign.judging import judge
+from tests.campaign.lines import Budget, Line
+from tests.campaign.site import BY_HAND, Site
+from tests.servers.fault_proxy import Fault, Request
 
 MANY = 200
 """Faults of a campaign that has no end by itself."""
 
-RARE = {
-    "the session": ("PUT /v1/session/create", b""),
-    "the holder record": ("PUT /v1/txn", b"/holders/"),
-    "the end of the session": ("PUT /v1/session/destroy", b""),
-    "the applied revision": ("PUT /v1/txn", b"/revision"),
-}
-"""Requests that a run sends once, so that chance finds them last: how they begin, and what is in their body."""
-
-
-class Moment(Enum):
-    """When a process is killed, as seen from one of its requests."""
-
-    BEFORE = "before"  # Consul never sees it
-    IN = "in"  # Consul does it, and the answer is withheld
-    AFTER = "after"  # the answer was sent
-
-
-@dataclass(slots=True)
-class Line:
-    """One line of the table. alone: faults that the run itself survived; orphans: sessions left to their TTL."""
-
-    fault: str
-    injected: int = 0
-    missed: int = 0
-    alone: int = 0
-    converged: int = 0
-    foreign: int = 0
-    orphans: int = 0
-    seconds: float = 0.0
-    slowest: float = 0.0
-    failures: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class Struck:
-    """What was done. request: which one it was done to ("" if none came); exit: of the process, None if it was killed."""
-
-    request: str
-    exit: int | None = None
-    body: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.request} {self.body[:200]}".strip()
-
-
-class Guillotine(FaultProxy):
-    """A proxy that kills the process behind the requests at the *nth* of them, or at the first that is so named in RARE."""
-
-    def __init__(self, upstream: str, nth: int | str, moment: Moment) -> None:
-        super().__init__(upstream)
-        self.nth, self.moment = nth, moment
-        self.victim: BaseProcess | None = None
-        self.count = 0
-        self.struck = ""
-        self.body = ""
-
-    async def _handle(self, request: Request, script: Script | None, upstream, writer) -> bool:
-        self.count += 1
-        mine = not self.struck and self._is_it(request)
-        if mine:
-            self.struck, self.body = request.words, request.body.decode(errors="replace")
-        if mine and self.moment is not Moment.AFTER:
-            if self.moment is Moment.IN:
-                await upstream.ask(request)
-            self._kill()
-            return False
-        goes_on = await super()._handle(request, script, upstream, writer)
-        if mine:
-            self._kill()
-        return goes_on
-
-    def _is_it(self, request: Request) -> bool:
-        if isinstance(self.nth, int):
-            return self.count == self.nth
-        words, within = RARE[self.nth]
-        return request.words.startswith(words) and within in request.body
-
-    def _kill(self) -> None:
-        assert self.victim
-        self.victim.kill()
-
-
-async def ended(process: BaseProcess) -> int | None:
-    """Its exit code, None if it was killed. One that does not end is killed, and has the exit code -1."""
-    await asyncio.to_thread(process.join, LONGEST)
-    late = process.is_alive()
-    if late:
-        process.kill()
-        await asyncio.to_thread(process.join)
-    code = process.exitcode
-    process.close()
-    return -1 if late else None if code == -signal.SIGKILL else code
-
-
-async def requests_of_a_run(site: Site) -> int:
-    """Turn Git, sync in a process of its own, and count what it asked of Consul."""
-    site.turn()
-    async with FaultProxy(site.consul.url) as proxy:
-        process = started(site.use(proxy.url), site.bench.name, site.report)
-        code = await ended(process)
-        assert code == 0, site.report.read_text()
-        return len(proxy.requests)
-
-
-async def killed_at(site: Site, nth: int | str, moment: Moment) -> Struck:
-    """A run that is killed at its *nth* request, or at one of RARE."""
-    async with Guillotine(site.consul.url, nth, moment) as proxy:
-        proxy.victim = process = started(site.use(proxy.url), site.bench.name, site.report)
-        code = await ended(process)
-        return Struck(proxy.struck, code, proxy.body)
-
-
-async def killed_after(site: Site, seconds: float) -> Struck:
-    """A run that is killed so long after its start."""
-    async with FaultProxy(site.consul.url) as proxy:
-        process = started(site.use(proxy.url), site.bench.name, site.report)
-        joined = asyncio.create_task(ended(process))
-        pid = process.pid
-        await asyncio.wait({joined}, timeout=seconds)
-        if not joined.done() and pid:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        code = await joined
-        done = len(proxy.requests)
-        return Struck(f"{seconds:.3f} s after the start, {done} requests" if code is None else "", code)
-
-
-async def answered_wrongly(site: Site, fault: Fault, nth: int, seconds: float) -> Struck:
-    """A run of which one request gets *fault*."""
-    hit: list[Request] = []
-
-    def noted(request: Request) -> bool:
-        hit.append(request)
-        return True
-
-    async with FaultProxy(site.consul.url) as proxy:
-        script = proxy.script(fault, nth=nth, when=noted, seconds=seconds)
-        code = await ended(started(site.use(proxy.url), site.bench.name, site.report))
-        it = hit[nth - 1] if script.hits else None
-        return Struck(it.words if it else "", code, it.body.decode(errors="replace") if it else "")
-
-
-async def judge(site: Site, line: Line, struck: Struck, what: str, *, elsewhere: bool) -> None:
-    """One more clean run, to the same commit or back to the one before, and the oracle."""
-    if elsewhere:
-        site.turn()
-    began = time.monotonic()
-    try:
-        report: RunReport | GitsyncError = await site.sync()
-    except GitsyncError as error:
-        report = error
-    spent = time.monotonic() - began
-    line.seconds += spent
-    line.slowest = max(line.slowest, spent)
-    wrong = await site.wrong(report)
-    alone = struck.exit == 0
-    if alone and not elsewhere and isinstance(report, RunReport) and report.outcome is not RunOutcome.UNCHANGED:
-        wrong.append(f"the run had exit code 0, and the next one found something to do: {report.outcome}")
-    orphans = site.orphans()
-    touched = site.touched()
-    if not struck.request and struck.exit is not None:
-        line.missed += 1  # the run ended before; the oracle held all the same, or says so
-    else:
-        line.injected += 1
-        line.orphans += len(orphans)
-        line.alone += alone
-        line.converged += not wrong
-    line.foreign += len(touched)
-    if orphans:
-        line.notes.append(f"{line.fault}, {what}: a session that ends by its TTL ({struck})")
-    if wrong or touched:
-        words = "; ".join([*wrong, *(f"touched {name}" for name in touched)])
-        back = "then Git went back" if elsewhere else "then the same commit"
-        line.failures.append(f"{line.fault}, {what} ({struck}), {back}: {words}")
-        # What was left by this fault is not to be counted for the next one.
-        for _ in range(2):
-            site.turn()
-            await site.sync()
-    elif struck.exit not in (0, None) and site.report.exists():
-        line.notes.append(
-            f"healed by the next run: {line.fault}, {what} ({struck}): "
-            f"exit {struck.exit}: {site.report.read_text()[:300]}"
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """How much of a campaign is run. most: faults (0: all of them); until: monotonic seconds (0: never)."""
-
-    most: int = 0
-    until: float = 0.0
-
-    def faults(self, of: int) -> Iterator[int]:
-        """0, 1, … as long as there is time."""
-        for number in range(min(self.most or of, of)):
-            if self.until and time.monotonic() > self.until:
-                break
-            yield number
-
-
-Campaign = Callable[[Site, random.Random, Budget], Awaitable[list[Line]]]
+TERMS = 50
+ENDS_WITHIN = 10.0
+"""Seconds in which a process that was told to end is gone."""
 
 
 async def kill(site: Site, chance: random.Random, budget: Budget) -> list[Line]:
     """SIGKILL at every request × {before, in, after}, in both directions of the change."""
     lines = {moment: Line(f"SIGKILL {moment.value} a request") for moment in Moment}
-    counts = dict.fromkeys((1, 0), 0)
+    budget.watch(lines.values())
+    counts: dict[int, int] = {}
     for _ in range(2):
-        counts[1 - site.at] = await requests_of_a_run(site)
-    cases = {
-        to: [(nth, moment, chance.random() < 0.5) for nth in range(1, most + 1) for moment in Moment]
-        for to, most in counts.items()
-    }
-    for each in cases.values():
-        chance.shuffle(each)
-    total = sum(map(len, cases.values()))
-    for line in lines.values():
-        line.fault += f" ({counts[1]} + {counts[0]} of them)"
-    for _ in budget.faults(total):
-        if not cases[1 - site.at]:
+        most = await requests_of_a_run(site)
+        counts[site.at] = most
+    cases: dict[int, list[tuple[int, Moment, bool]]] = {}
+    for to, most in counts.items():
+        every = [(nth, moment) for nth in range(1, most + 1) for moment in Moment]
+        cases[to] = [(*case, chance.random() < 0.5) for case in every[budget.part :: budget.parts]]
+        chance.shuffle(cases[to])
+    for _ in budget.faults(3 * sum(counts.values())):
+        if not cases[1 - site.at]:  # the way there has no more; what is left is the way back
             site.turn()
             await site.sync()
         if not cases[1 - site.at]:
@@ -253,7 +51,8 @@ async def kill(site: Site, chance: random.Random, budget: Budget) -> list[Line]:
         nth, moment, elsewhere = cases[1 - site.at].pop()
         site.turn()
         struck = await killed_at(site, nth, moment)
-        await judge(site, lines[moment], struck, f"request {nth}", elsewhere=elsewhere)
+        seen = site.between()
+        await judge(site, lines[moment], struck, f"request {nth}", elsewhere=elsewhere, seen=seen)
     return list(lines.values())
 
 
@@ -261,11 +60,12 @@ async def rare(site: Site, chance: random.Random, budget: Budget) -> list[Line]:
     """SIGKILL at each of the requests that a run sends once, and the next run to the same commit and back."""
     lines = {name: Line(f"SIGKILL before, in and after {name}") for name in RARE}
     cases = [(name, moment, elsewhere) for name in RARE for moment in Moment for elsewhere in (False, True)]
-    chance.shuffle(cases)
+    random.Random(1).shuffle(cases)  # the same for every part
     for number in budget.faults(len(cases)):
         name, moment, elsewhere = cases[number]
         site.turn()
         await judge(site, lines[name], await killed_at(site, name, moment), moment.value, elsewhere=elsewhere)
+    del chance
     return list(lines.values())
 
 
@@ -273,18 +73,22 @@ FAULTS = (
     Fault.CUT_BEFORE, Fault.CUT_AFTER, Fault.ERROR_BEFORE, Fault.ERROR_AFTER, Fault.THROTTLED, Fault.NO_LEADER, Fault.HALF,
     Fault.SLOW, Fault.HANG, Fault.HANG_AFTER,
 )  # fmt: skip
+ITSELF = 0.95
+"""The share of wrong answers that a run has to survive without the next one."""
 
 
 async def answers(site: Site, chance: random.Random, budget: Budget) -> list[Line]:
     """One ambiguous, slow or refused answer at a random request; the run should go on by itself."""
-    lines = {fault: Line(fault.name.lower().replace("_", " ")) for fault in FAULTS}
+    lines = {fault: Line(fault.name.lower().replace("_", " "), alone=0, must=ITSELF) for fault in FAULTS}
+    budget.watch(lines.values())
     most = min([await requests_of_a_run(site), await requests_of_a_run(site)])
     for number in budget.faults(MANY):
-        fault = FAULTS[number % len(FAULTS)]
+        fault = FAULTS[number // budget.parts % len(FAULTS)]
         nth = chance.randint(1, most)
         site.turn()
         struck = await answered_wrongly(site, fault, nth, chance.uniform(0.3, 1.5))
-        await judge(site, lines[fault], struck, f"request {nth}", elsewhere=False)
+        if not await judge(site, lines[fault], struck, f"request {nth}", elsewhere=False):
+            budget.again()
     return list(lines.values())
 
 
@@ -298,10 +102,131 @@ async def moments(site: Site, chance: random.Random, budget: Budget) -> list[Lin
         await requests_of_a_run(site)
         longest = time.monotonic() - began
     for number in budget.faults(MANY):
-        its = twice if number % 4 == 3 else line
+        its = twice if number // budget.parts % 4 == 3 else line
         site.turn()
         struck = await killed_after(site, chance.uniform(0.05, longest))
+        seen = site.between()
         if its is twice:
             await killed_after(site, chance.uniform(0.05, longest))
-        await judge(site, its, struck, "moment", elsewhere=chance.random() < 0.5)
+            seen += site.between()
+        if not await judge(site, its, struck, "moment", elsewhere=chance.random() < 0.5, seen=seen):
+            budget.again()
     return [line, twice]
+
+
+async def terms(site: Site, chance: random.Random, budget: Budget) -> list[Line]:
+    """SIGTERM at a random request of `gitsync sync`, and of every third case of `gitsync run`; every fifth at one of RARE."""
+    lines = {
+        daemon: Line(f"SIGTERM at a random request of `gitsync {'run' if daemon else 'sync'}`")
+        for daemon in (False, True)
+    }
+    budget.watch(lines.values())
+    most = min([await requests_of_a_run(site), await requests_of_a_run(site)])
+    for number in budget.faults(TERMS):
+        daemon = number // budget.parts % 3 == 2
+        mine = number // budget.parts
+        nth = list(RARE)[mine // 5 % len(RARE)] if mine % 5 == 0 else chance.randint(1, most)
+        site.turn()
+        struck, seconds = await told_to_end(site, nth, daemon=daemon)
+        seen = site.between()
+        if seconds > ENDS_WITHIN:
+            seen.append(f"it took {seconds:.1f} s to end")
+        if struck.exit not in ((0,) if daemon else (0, 128 + 15)):
+            seen.append(f"its exit code was {struck.exit}: {site.said[-300:]}")
+        if left := site.orphans():
+            seen.append(f"{len(left)} sessions were left")
+        lines[daemon].notes.append(f"ended after {seconds:.2f} s")
+        if not await judge(site, lines[daemon], struck, f"request {nth}", elsewhere=chance.random() < 0.5, seen=seen):
+            budget.again()
+    for line in lines.values():
+        ends = sorted(float(note.split()[2]) for note in line.notes if note.startswith("ended after"))
+        line.notes = [note for note in line.notes if not note.startswith("ended after")]
+        if ends:
+            line.notes.append(f"{line.fault}: gone after {ends[len(ends) // 2]:.2f} s, at most {ends[-1]:.2f} s")
+    return list(lines.values())
+
+
+# -- strangers at the same entries ----------------------------------------------------------------------------------------
+
+
+def _writes(request: Request) -> bool:
+    return request.words.startswith("PUT /v1/config")
+
+
+class Stranger:
+    """Somebody who writes the entry that a run is about to write, or has just written."""
+
+    def __init__(self, site: Site, number: int) -> None:
+        self.site, self.number = site, number
+        self.did = ""
+
+    def beside(self, request: Request) -> None:
+        """Before the run's own write: a row of theirs in a gateway, a mark of theirs in an entry."""
+        kind, name = _named(request)
+        if kind == "terminating-gateway":
+            guest, guests = f"guest-{self.number}", self.site.guests.setdefault(name, set())
+            for row in sorted(guests):
+                self.site.row(name, row, present=False)
+            guests.clear()
+            self.site.row(name, guest, present=True)
+            guests.add(guest)
+            self.did = f"{guest} in {name}"
+        elif (entry := self.site.consul.entry(kind, name)) and (entry.get("Meta") or {}).get("gitsync-owner"):
+            mark = f"{BY_HAND}-{self.number}"
+            kept = {key: value for key, value in entry["Meta"].items() if not key.startswith(BY_HAND)}
+            self.site.rewrite(kind, name, {**entry, "Meta": {**kept, mark: "yes"}})
+            self.site.marked[kind, name] = mark
+            self.did = f"{mark} in {kind}/{name}"
+
+    def over(self, request: Request) -> None:
+        """After it: the run's own field or row says something else now."""
+        kind, name = _named(request)
+        entry = self.site.consul.entry(kind, name)
+        if not entry:
+            return
+        changed = dict(entry)
+        if kind == "terminating-gateway":
+            rows = [dict(row) for row in entry.get("Services") or ()]
+            # A row that the run has just made is, for want of a mark, theirs as soon as it says something else.
+            before = self.site.wanted[1 - self.site.at].get(f"terminating-gateway/{name}") or {}
+            known = {row["Name"] for row in before.get("Services") or ()}
+            ours = [row for row in rows if row["Name"] in known and not row["Name"].startswith(("stranger-", "guest-"))]
+            if not ours:
+                return
+            ours[self.number % len(ours)]["SNI"] = "overwritten.example.org"
+            changed["Services"] = rows
+        elif kind == "service-resolver":
+            changed["ConnectTimeout"] = "9s"
+        elif kind == "service-defaults":
+            changed["Meta"] = {**(entry.get("Meta") or {}), "routing-host": "overwritten"}
+        else:
+            return
+        self.site.rewrite(kind, name, changed)
+        self.did = f"{kind}/{name} overwritten"
+
+
+def _named(request: Request) -> tuple[str, str]:
+    body = request.json
+    return str(body["Kind"]), str(body["Name"])
+
+
+async def strangers(site: Site, chance: random.Random, budget: Budget) -> list[Line]:
+    """Somebody else writes the same entry or gateway a moment before a run does, or a moment after."""
+    lines = {
+        "beside": Line("a stranger writes the same entry just before the run does", alone=0, must=ITSELF),
+        "over": Line("a stranger overwrites what the run has just written", alone=0, must=ITSELF),
+    }
+    budget.watch(lines.values())
+    most = min([await requests_of_a_run(site, _writes), await requests_of_a_run(site, _writes)])
+    for number in budget.faults(MANY):
+        how = ("beside", "over")[number // budget.parts % 2]
+        nth = chance.randint(1, most)
+        stranger = Stranger(site, number)
+        site.turn()
+        does = stranger.beside if how == "beside" else stranger.over
+        async with At(site.consul.url, nth, of=_writes, **{"then" if how == "beside" else "later": does}) as proxy:
+            code = await (await site.start(proxy.url)).ended()
+        struck = Struck(proxy.struck if stranger.did else "", code, stranger.did)
+        if not await judge(site, lines[how], struck, f"write {nth}", elsewhere=False):
+            budget.again()
+    return list(lines.values())

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import Self
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 LARGEST = 64 * 1024 * 1024
@@ -58,6 +59,11 @@ class Request:
     def words(self) -> str:
         """Method and target, `PUT /v1/config?cas=0`."""
         return f"{self.method} {self.target}"
+
+    @property
+    def json(self) -> Any:
+        """The body, decoded."""
+        return json.loads(self.body)
 
     @property
     def headers(self) -> dict[str, str]:
