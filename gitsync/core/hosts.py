@@ -33,7 +33,7 @@ def hand_over(outlook: Outlook) -> Handover:
     changed = {name: change for (kind, name), change in outlook.changes.items() if kind is Kind.DEFAULTS}
     now: Mapping[Host, frozenset[str]] = index.hosts
     # Only where something changes, and where two have a host already, is there anything to say.
-    then: dict[Host, set[str]] = {host: set(now[host]) for host in index.shared_hosts()}
+    then: dict[Host, set[str]] = {host: set(now[host]) for host in index.shared_hosts}
     for name, change in changed.items():
         for host in hosts_of(change.after):
             then.setdefault(host, set(now.get(host, ()))).add(name)

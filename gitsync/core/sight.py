@@ -20,13 +20,14 @@ class Index:
     """What the entries say of each other: who names whom, who has which host, and what carries whose mark.
 
     referrers: lower-cased name → the entries that name it. hosts: (host, port) → the service-defaults with that Destination.
-    marks: owner → name → kinds.
+    marks: owner → name → kinds. shared_hosts: those that more than one has.
     """
 
     entries: Mapping[EntryKey, Entry]
     referrers: dict[str, frozenset[EntryKey]] = field(default_factory=dict)
     hosts: dict[Host, frozenset[str]] = field(default_factory=dict)
     marks: dict[str, dict[str, frozenset[Kind]]] = field(default_factory=dict)
+    shared_hosts: set[Host] = field(default_factory=set)
 
     @classmethod
     def of(cls, entries: Mapping[EntryKey, Entry], last: Index | None = None) -> Index:
@@ -37,13 +38,11 @@ class Index:
             index = cls(entries)
             index._add(entries.items())
             return index
-        old = last.entries
-        new = [(key, entry) for key, entry in entries.items() if old.get(key) is not entry]
-        gone = [(key, entry) for key, entry in old.items() if entries.get(key) is not entry]
+        new, gone = _apart(entries, last.entries)
         if len(new) + len(gone) > len(entries) // 2:
             return cls.of(entries)
         marks = {owner: dict(names) for owner, names in last.marks.items()}
-        index = cls(entries, dict(last.referrers), dict(last.hosts), marks)
+        index = cls(entries, dict(last.referrers), dict(last.hosts), marks, set(last.shared_hosts))
         index._take(gone)
         index._add(new)
         return index
@@ -68,6 +67,8 @@ class Index:
             self.referrers[target] = self.referrers.get(target, frozenset()) | keys
         for host, names in hosts.items():
             self.hosts[host] = self.hosts.get(host, frozenset()) | names
+            if len(self.hosts[host]) > 1:
+                self.shared_hosts.add(host)
         for (owner, name), kinds in marks.items():
             of_owner = self.marks.setdefault(owner, {})
             of_owner[name] = of_owner.get(name, frozenset()) | kinds
@@ -79,15 +80,26 @@ class Index:
                 self.referrers[target] = self.referrers[target] - {key}
             for host in hosts_of(entry.body) if kind is Kind.DEFAULTS else ():
                 self.hosts[host] = self.hosts[host] - {name}
+                if len(self.hosts[host]) < 2:
+                    self.shared_hosts.discard(host)
             for names in self.marks.values():
                 if name in names and not (left := names[name] - {kind}):
                     del names[name]
                 elif name in names:
                     names[name] = left
 
-    def shared_hosts(self) -> frozenset[Host]:
-        """The hosts that more than one service-defaults has."""
-        return frozenset(host for host, names in self.hosts.items() if len(names) > 1)
+
+def _apart(
+    entries: Mapping[EntryKey, Entry], old: Mapping[EntryKey, Entry]
+) -> tuple[list[tuple[EntryKey, Entry]], list[tuple[EntryKey, Entry]]]:
+    """What is in one and not, as that object, in the other."""
+    if len(entries) == len(old):  # most often the same keys in the same order
+        pairs = zip(entries.items(), old.items(), strict=True)
+        both = [(one, two) for one, two in pairs if one[1] is not two[1]]
+        if all(one[0] == two[0] for one, two in both):
+            return [one for one, _ in both], [two for _, two in both]
+    new = [(key, entry) for key, entry in entries.items() if old.get(key) is not entry]
+    return new, [(key, entry) for key, entry in old.items() if entries.get(key) is not entry]
 
 
 class Sight:

@@ -156,7 +156,7 @@ def _decide(desires: Desires, sight: Sight, sync: Sync, policy: Policy, only: fr
             services={key: wanted for key, wanted in desired.services.items() if key not in unread},
             refused={**desired.refused, **unread},
         )
-    wanted = {key: (each, desires.rendered[key]) for key, each in desired.services.items() if key in desires.rendered}
+    wanted = desires.pairs if desired is desires.desired else replace(desires, desired=desired).pairs
     judged = judge(wanted, found, desires.context, only=only)
     return make_plan(
         desired, desires.rendered, judged, found, owner=str(sync.owner), policy=policy, only=only, sight=sight

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -56,7 +55,7 @@ class Writer:
     ) -> None:
         self._consul, self._lease, self._found = consul, lease, found
         self._datacenter, self._clock, self._progress = datacenter, clock, progress
-        self._slots = asyncio.Semaphore(width)
+        self._width = width
         self._before: dict[ComponentKey, Change] = {}
         self.written = Written()
 
@@ -72,16 +71,21 @@ class Writer:
         return self.written
 
     async def _all(self, writes: Iterable[Coroutine[Any, Any, None]]) -> None:
-        """Run them together; a lost lease stops every one of them."""
+        """Run them, *width* at a time; a lost lease stops every one of them."""
+        queue = iter(writes)
+
+        async def worker() -> None:
+            for write in queue:
+                await write
+
         async with together() as group:
-            for write in writes:
-                group.create_task(write)
+            for _ in range(self._width):
+                group.create_task(worker())
 
     async def _one(self, change: Change) -> None:
-        async with self._slots:
-            if not self.written.out(change.key.service):
-                await self._guarded(change.key.service, str(change.key.kind), lambda: self._put(change))
-                self._progress.advance()
+        if not self.written.out(change.key.service):
+            await self._guarded(change.key.service, str(change.key.kind), lambda: self._put(change))
+            self._progress.advance()
 
     async def _guarded(self, key: ServiceKey, step: str, write: Callable[[], Coroutine[Any, Any, None]]) -> None:
         try:

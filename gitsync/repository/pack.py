@@ -17,10 +17,10 @@ from typing import Self
 
 from gitsync.repository.commit import Printed
 
-OBJECTS, OBJECT_BYTES, BYTES = 512, 4 * 1024 * 1024, 16 * 1024 * 1024
+OBJECTS, OBJECT_BYTES, BYTES = 512, 2 * 1024 * 1024, 16 * 1024 * 1024
 """How much is read: objects, bytes of one (or of what it is made from), bytes of all."""
 
-DELTA_BYTES, DELTA_COST, CHAIN, PACKS = 64 * 1024, 32, 64, 200
+DELTA_BYTES, DELTA_COST, CHAIN, PACKS = 64 * 1024, 32, 64, 64
 """Bytes of a delta, and what each counts, since a delta's steps are taken in Python; deltas in a row; packs looked into."""
 
 NAMES = 100_000

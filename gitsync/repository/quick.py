@@ -1,7 +1,11 @@
-"""What a run needs of a small change, read out of the packs by this process. None: it is no small change, ask git."""
+"""What a run needs of a small change, read out of the packs by this process. None: ask git, it is not small or not plain.
+
+Whether something is missing, refused or broken is never decided here: that is git's word, and the caller asks it.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -16,6 +20,7 @@ FEW = 64
 """Changed files, contents asked for, or commits looked through: with more of them, one git is quicker."""
 
 _LINE = re.compile(rb"([0-7]{5,6}) ([^\0]+)\0(.{20})", re.DOTALL)
+_WHOLE = re.compile(rb"(?:[0-7]{5,6} [^\0]++\0.{20})*+", re.DOTALL)
 _COMMIT = re.compile(rb"tree ([0-9a-f]{40})\n((?:parent [0-9a-f]{40}\n)*)")
 _MODES = {
     b"40000": FOLDER,
@@ -39,7 +44,7 @@ def commit_of(repository: Path, sha: str, path: str) -> Commit | None:
                 return None
             tree = root[1].decode()
             for part in path.encode().split(b"/") if path else ():
-                found = [line for line in _lines(packs, tree) if line[1] == part]
+                found = [line for line in lines(_tree(packs, tree)) if line[1] == part]
                 if len(found) != 1 or _MODES.get(found[0][0]) != FOLDER:
                     return None
                 tree = found[0][2].hex()
@@ -108,7 +113,8 @@ def write_ref(repository: Path, ref: str, sha: str) -> bool:
             os.fsync(opened.fileno())
         lock.replace(path)
     except OSError:
-        lock.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            lock.unlink()
         return False
     return True
 
@@ -118,7 +124,7 @@ def _difference(packs: Packs, old: str, new: str) -> Mapping[bytes, tuple[str, s
     left = [(b"", old, new)]
     while left:
         below, old, new = left.pop()
-        before, after = set(_lines(packs, old) if old else ()), set(_lines(packs, new) if new else ())
+        before, after = apart(_tree(packs, old), _tree(packs, new))
         gone, come = _by_name(before - after), _by_name(after - before)
         for name in {*gone, *come}:
             was, now = gone.get(name), come.get(name)
@@ -146,12 +152,60 @@ def _by_name(lines: Iterable[Line]) -> dict[bytes, tuple[str, str]]:
     return named
 
 
-def _lines(packs: Packs, tree: str) -> list[Line]:
-    printed = packs.read(tree)
-    lines: list[Line] = _LINE.findall(printed.content)
-    if printed.kind != "tree" or sum(len(mode) + len(name) + 22 for mode, name, _ in lines) != len(printed.content):
+def _tree(packs: Packs, oid: str) -> bytes:
+    if not oid:
+        return b""
+    printed = packs.read(oid)
+    if printed.kind != "tree":
         raise NotHere
-    return lines
+    return printed.content
+
+
+def lines(tree: bytes) -> list[Line]:
+    """All lines of a tree. Raises NotHere if that is not all that it is."""
+    found: list[Line] = _LINE.findall(tree)
+    if sum(len(mode) + len(name) + 22 for mode, name, _ in found) != len(tree):
+        raise NotHere
+    return found
+
+
+def apart(old: bytes, new: bytes) -> tuple[set[Line], set[Line]]:
+    """The lines of two trees, without most of those that both begin or end with: 10,000 lines are not read for one."""
+    begin = _WHOLE.match(old, 0, _common(old, new))
+    start = begin.end() if begin else 0
+    olds, news = set[Line](), set[Line]()
+    old_at = new_at = start
+    # Where as much is left of both, and less than both end with, the rest is the same.
+    ending = min(_common(old[:start:-1], new[:start:-1]), len(old) - start, len(new) - start)
+    while old_at < len(old) or new_at < len(new):
+        old_left, new_left = len(old) - old_at, len(new) - new_at
+        if old_left == new_left <= ending:
+            break
+        if old_left >= new_left:
+            old_at = _line(old, old_at, olds)
+        else:
+            new_at = _line(new, new_at, news)
+    return olds, news
+
+
+def _line(tree: bytes, at: int, into: set[Line]) -> int:
+    found = _LINE.match(tree, at)
+    if found is None:
+        raise NotHere
+    into.add((found[1], found[2], found[3]))
+    return found.end()
+
+
+def _common(one: bytes, other: bytes) -> int:
+    """How many bytes both begin with."""
+    low, high = 0, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if one[low:middle] == other[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
 
 
 def _size(packs: Packs, mode: str, oid: str) -> int:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from gitsync.model.finding import Finding
 from gitsync.model.key import ServiceKey
 from gitsync.model.plan import Hold
-from gitsync.model.run import RunReport
+from gitsync.model.run import RunReport, ServiceOutcome
 
 
 def run_row(report: RunReport) -> dict[str, Any]:
@@ -31,11 +31,11 @@ def run_row(report: RunReport) -> dict[str, Any]:
     }
 
 
-def service_rows(report: RunReport) -> list[dict[str, Any]]:
+def service_rows(run: str, services: Iterable[ServiceOutcome]) -> list[dict[str, Any]]:
     """The rows of `run_services`."""
     return [
         {
-            "run": report.id,
+            "run": run,
             "service": service.key.path,
             "outcome": str(service.outcome),
             "verdict": str(service.verdict),
@@ -55,7 +55,7 @@ def service_rows(report: RunReport) -> list[dict[str, Any]]:
                 for diff in service.diffs
             ],
         }
-        for service in report.services
+        for service in services
     ]
 
 

@@ -13,9 +13,10 @@ from sqlalchemy.dialects.sqlite import insert as upsert_sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.schema import Table
 
+from gitsync.model.finding import Finding
 from gitsync.model.key import ServiceKey
 from gitsync.model.plan import Hold
-from gitsync.model.run import RunReport
+from gitsync.model.run import Outcome, RunReport, ServiceOutcome
 from gitsync.store.database import Database, opened
 from gitsync.store.rows import hold_of, hold_services, run_row, service_rows
 from gitsync.store.tables import CHECKS, HOLDS, OUTBOX, RUN_SERVICES, RUNS, SERVICE_COMPONENTS, SERVICES
@@ -71,6 +72,9 @@ class Store:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._told: dict[
+            str, dict[ServiceKey, tuple[Finding, ...]]
+        ] = {}  # by sync: what the last run said of each service
 
     @classmethod
     @asynccontextmanager
@@ -97,7 +101,7 @@ class Store:
             done = await connection.execute(update(RUNS).where(RUNS.c.id == report.id, unended).values(**row))
             if not done.rowcount:
                 return
-            rows = service_rows(report)
+            rows = service_rows(report.id, self._worth_a_row(report))
             if rows:
                 await connection.execute(insert(RUN_SERVICES), rows)
             told = {key: row[key] for key in ("outcome", "applied_revision", "plan_digest", "counts", "error")}
@@ -105,6 +109,16 @@ class Store:
             await _tell(
                 connection, report.finished, report.sync, report.id, "run-finished", {**told, "services": services}
             )
+
+    def _worth_a_row(self, report: RunReport) -> list[ServiceOutcome]:
+        """The services of *report*, without those that nothing happened to and of which the run before said the same."""
+        before = self._told.get(report.sync, {})
+        self._told[report.sync] = {each.key: each.findings for each in report.services if each.findings}
+        return [
+            each
+            for each in report.services
+            if each.outcome is not Outcome.UNCHANGED or before.get(each.key) != each.findings
+        ]
 
     async def close_abandoned(self, sync: str, at: str) -> int:
         """End the runs of *sync* that have no end, as after a kill; how many there were."""
