@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 
-from gitsync.core.normalize import canonical, canonical_json
+from gitsync.core.normalize import canonical_json, content_hash
 from gitsync.model.key import ServiceKey
 from gitsync.model.plan import Change, ServicePlan
 
 
 def service_digest(plan: ServicePlan) -> str:
-    """SHA-256 (hex) over the service's changes in their order: component, action, canonical before and after.
+    """SHA-256 (hex) over the service's changes in their order: component, action, the content hashes of before and after.
 
     No index, time, revision or reason, and whether it is held is no part of it. Bridges are changes like the others.
     """
@@ -26,5 +26,5 @@ def plan_digest(digests: Mapping[ServiceKey, str]) -> str:
 
 def _step(change: Change) -> list[object]:
     kind = change.key.kind
-    before, after = (None if body is None else canonical(kind, body) for body in (change.before, change.after))
+    before, after = (None if body is None else content_hash(kind, body) for body in (change.before, change.after))
     return [str(kind), change.key.at, str(change.action), before, after]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from gitsync.core.schema import PLAIN, SCHEMA, Items, Labels, Leaf, Named, Shape, Struct, Tenancy
@@ -38,7 +39,27 @@ def complete(kind: Kind, body: Body) -> dict[str, Any]:
 
 def content_hash(kind: Kind, body: Body) -> str:
     """SHA-256 (hex) of the canonical object: equal for two bodies that mean the same. Of what is wanted, not of what is sent."""
-    return hashlib.sha256(canonical_json(canonical(kind, body))).hexdigest()
+    return _content_hash(kind, _Same(body))
+
+
+class _Same:
+    """A body, known by what it is and not by what it holds: it is never changed once it was made."""
+
+    __slots__ = ("body",)
+
+    def __init__(self, body: Body) -> None:
+        self.body = body
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.body is other.body
+
+    def __hash__(self) -> int:
+        return id(self.body)
+
+
+@lru_cache(maxsize=32768)  # ledger, records and digest ask for the same one after the other
+def _content_hash(kind: Kind, same: _Same) -> str:
+    return hashlib.sha256(canonical_json(canonical(kind, same.body))).hexdigest()
 
 
 def canonical_json(value: Any) -> bytes:
