@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 import yaml
 
-from gitsync.model.run import Outcome
+from gitsync.model.run import Outcome, RunReport
 from tests.mesh.echo import Caller, Echo
 from tests.mesh.servers import Mesh, lacking
+from tests.mesh.transparent import Transparent
 from tests.workbench import Workbench
 
-_numbers = itertools.count()
+numbers = itertools.count()
 WRITTEN = (Outcome.APPLIED, Outcome.UNCHANGED)
 
 
@@ -34,11 +35,26 @@ def mesh() -> Iterator[Mesh]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def transparent(mesh: Mesh) -> Iterator[Transparent]:
+    """The client with a transparent proxy."""
+    with Transparent(mesh) as client:
+        yield client
+
+
 @pytest.fixture
 def echo() -> Iterator[Echo]:
     """A plain server on loopback."""
     with Echo() as server:
         yield server
+
+
+def said(report: RunReport) -> dict[str, set[str]]:
+    """What gitsync said, as codes by file (without `.yaml`); what is about no file stands under the empty name."""
+    codes: dict[str, set[str]] = {}
+    for each in (*report.findings, *(finding for service in report.services for finding in service.findings)):
+        codes.setdefault(each.place.path.removesuffix(".yaml") if each.place else "", set()).add(each.code)
+    return codes
 
 
 class Street:
@@ -73,6 +89,17 @@ class Street:
             "connect": {"mesh_policy": policy, **connect},
         }
 
+    def static(
+        self, server: Any, *, name: str = "", protocol: str = "http", host: str = "", **connect: Any
+    ) -> dict[str, Any]:
+        """A tgw_static spec of *server*, as *host* or by its address; *connect* beside its protocol."""
+        return {
+            "name": name or self.name,
+            "routing": {"host": host or server.host, "port": server.port},
+            "exposure": {"mode": "tgw_static", "terminating_gateway": {"service": "tgw"}},
+            "connect": {"mesh_policy": {"protocol": protocol}, **connect},
+        }
+
     @staticmethod
     def text(spec: dict[str, Any]) -> str:
         """A spec as a person writes it."""
@@ -85,8 +112,7 @@ class Street:
         bad = [f"{each.key}: {each.message} {each.findings}" for each in report.services if each.outcome not in WRITTEN]
         assert not report.error, report.error
         assert not bad, bad
-        said = [*report.findings, *(finding for service in report.services for finding in service.findings)]
-        return {finding.code for finding in said}
+        return {code for codes in said(report).values() for code in codes}
 
     async def serve(self, *specs: dict[str, Any]) -> Caller:
         """The same, then a caller of the first of them."""
@@ -96,10 +122,11 @@ class Street:
 
 @pytest.fixture
 def street(mesh: Mesh, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Street]:
-    """A street whose upstreams go with the test."""
+    """A street whose services go with the test."""
     word = re.sub(r"[^a-z0-9]+", "-", request.node.name.removeprefix("test_").lower())[:24].strip("-")
-    word = f"{word}-{next(_numbers)}"
+    word = f"{word}-{next(numbers)}"
     before = set(mesh.upstreams)
     yield Street(mesh, Workbench(mesh.consul, tmp_path, sync=word), word)
     for service in set(mesh.upstreams) - before:
         mesh.hang_up(service)
+    mesh.forget(word)

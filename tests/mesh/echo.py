@@ -164,9 +164,10 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A client of one upstream: what an application beside the sidecar is."""
+    """A client of one upstream: what an application beside the sidecar is. *prelude*: what it sends before all else."""
 
     port: int
+    prelude: bytes = b""
 
     def ask(
         self,
@@ -181,6 +182,7 @@ class Caller:
         began = time.monotonic()
         try:
             with socket.create_connection(("127.0.0.1", self.port), timeout=60) as plain:
+                plain.sendall(self.prelude)
                 connection = http.client.HTTPConnection("127.0.0.1", self.port)
                 connection.sock = tls.wrap_socket(plain, server_hostname=sni) if tls else plain
                 try:

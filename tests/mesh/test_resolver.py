@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.mesh.conftest import Street
+from tests.mesh.conftest import Street, said
 from tests.mesh.echo import Caller, Echo
+from tests.servers import wait_for
 from tests.servers.consul import ConsulServer
 
 
@@ -96,12 +97,40 @@ async def test_failover_does_not_see_that_a_server_behind_the_gateway_died_and_t
     assert "failover-sees-gateway" in street.said
 
 
-async def test_a_subset_sees_the_gateway_and_not_the_servers_and_the_finding_says_so(street: Street, echo: Echo):
-    resolver = {"default_subset": "v1", "subsets": {"v1": {"filter": 'Service.Meta.version == "v1"'}}}
+@pytest.mark.parametrize(
+    ("expression", "status"),
+    [
+        ('Service.Meta.version == "v2"', 503),  # neither the gateway nor the server is in it
+        ('Service.Meta.version == "v1"', 503),  # the gateway is, by its Meta; the server has none
+        ('Service.Meta.version != "v1"', 503),  # the server is, the gateway is not
+        ('Service.Meta.version != "v2"', 200),  # both are
+    ],
+)
+async def test_a_subset_judges_the_gateway_and_the_servers_and_the_finding_says_so(
+    street: Street, echo: Echo, expression: str, status: int
+):
+    resolver = {"default_subset": "some", "subsets": {"some": {"filter": expression}}}
     caller = await street.serve(street.spec(echo, resolver=resolver))
 
-    assert (caller.ask().status, echo.seen) == (503, [])
+    assert caller.ask().status == status
     assert "subset-sees-gateway" in street.said
+
+
+async def test_only_passing_leaves_out_a_gateway_in_warning(street: Street, echo: Echo):
+    consul = street.mesh.consul
+    resolver = {"subsets": {"passing": {"only_passing": True}, "any": {}}}
+    routes = [{"match": {"path_prefix": f"/{name}/"}, "destination": {"subset": name}} for name in ("passing", "any")]
+    caller = await street.serve(street.spec(echo, resolver=resolver, router={"routes": routes}))
+    assert [caller.ask(path).status for path in ("/passing/", "/any/")] == [200, 200]
+
+    warning = {"Name": "warning", "ServiceID": "tgw", "TTL": "1h", "Status": "warning"}
+    consul.put("/v1/agent/check/register", warning)
+    try:
+        wait_for(lambda: caller.ask("/passing/").status == 503, "the warning reaching the client")
+        assert caller.ask("/any/").status == 200
+    finally:
+        consul.put("/v1/agent/check/deregister/warning")
+    wait_for(lambda: caller.ask("/passing/").status == 200, "the gateway passing again")
 
 
 async def test_a_subset_that_the_gateway_is_in_answers(street: Street, echo: Echo):
@@ -123,6 +152,62 @@ async def test_a_cookie_that_envoy_makes_keeps_a_client_at_one_server(street: St
     assert cookie.startswith("stay=")
     # Sidecar and gateway each make one, and the client keeps the sidecar's: so from the second request on.
     assert len({caller.ask(headers={"Cookie": cookie}).server for _ in range(20)}) == 1
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        ({"session": True}, {"stay"}),
+        ({"session": True, "path": "/v1/"}, {"stay", "Path=/v1/"}),
+        ({"ttl": "60s", "path": "/v1/"}, {"stay", "Max-Age=60", "Path=/v1/"}),
+    ],
+    ids=["session", "path", "ttl"],
+)
+async def test_the_cookie_that_envoy_makes_is_what_the_spec_says(
+    street: Street, echo: Echo, other: Echo, config: dict[str, Any], says: set[str]
+):
+    hashes = [{"field": "cookie", "field_value": "stay", "cookie_config": config}]
+    caller = await balanced(street, echo, other, {"policy": "ring_hash", "hash_policies": hashes})
+
+    parts = [part.strip() for part in caller.ask().headers["set-cookie"].split(";")]
+
+    assert {part.partition("=")[0] if part.startswith("stay=") else part for part in parts} - {"HttpOnly"} == says
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+async def test_a_terminal_hash_is_the_last_one_that_counts(street: Street, echo: Echo, other: Echo, terminal: bool):
+    hashes = [
+        {"field": "header", "field_value": "x-user", "terminal": terminal},
+        {"field": "header", "field_value": "x-page"},
+    ]
+    caller = await balanced(street, echo, other, {"policy": "ring_hash", "hash_policies": hashes})
+
+    servers = {caller.ask(headers={"x-user": "1", "x-page": f"page-{page}"}).server for page in range(40)}
+
+    assert len(servers) == (1 if terminal else 2)
+
+
+async def test_the_ring_has_the_size_and_the_choice_the_count_that_the_spec_says(
+    street: Street, echo: Echo, other: Echo
+):
+    endpoints = {"endpoints": [{"host": each.host, "port": each.port} for each in (echo, other)]}
+    ring = {"policy": "ring_hash", "ring_hash": {"minimum": 2000, "maximum": 3000}}
+    small = {"policy": "ring_hash", "ring_hash": {"minimum": 1, "maximum": 3}}
+    choice = {"policy": "least_request", "least_request": {"choice_count": 7}}
+    caller = await street.serve(
+        street.spec(echo, routing=endpoints, resolver={"load_balancer": ring}),
+        street.spec(echo, name=street.also("small"), routing=endpoints, resolver={"load_balancer": small}),
+        street.spec(echo, name=street.also("choice"), routing=endpoints, resolver={"load_balancer": choice}),
+    )
+    gateway = street.mesh.gateway
+
+    def size(service: str) -> int:
+        return int(gateway.told(f"/stats?filter=^cluster.{service}.default.*ring_hash_lb.size$").rpartition(" ")[2])
+
+    assert caller.ask().status == 200
+    assert 2000 <= size(street.name) <= 3000
+    assert size(street.also("small")) <= 3
+    assert '"choice_count": 7' in gateway.configuration()
 
 
 async def test_a_hash_of_the_source_address_keeps_a_client_at_one_server(street: Street, echo: Echo, other: Echo):
@@ -197,13 +282,49 @@ def node(consul: ConsulServer, check: dict[str, Any]) -> dict[str, Any]:
     return {"Node": found["Node"], "Address": found["Address"], "SkipNodeUpdate": True}
 
 
-# -- tgw_static -------------------------------------------------------------------------------------------------------
+# -- datacenters ------------------------------------------------------------------------------------------------------
 
 
-async def test_tgw_static_answers_no_explicit_upstream_and_the_finding_says_so(street: Street, echo: Echo):
+async def test_what_leads_to_the_own_datacenter_answers(street: Street, echo: Echo, other: Echo):
+    there = street.also("there")
+    resolvers = {
+        "redirect": {"redirect": {"service": there, "datacenter": "dc1"}},
+        "list": {"subsets": {"none": NOTHING}, "failover": {"none": {"service": there, "datacenters": ["dc1"]}}},
+        "target": {
+            "subsets": {"none": NOTHING},
+            "failover": {"none": {"targets": [{"service": there, "datacenter": "dc1"}]}},
+        },
+    }
+    for word in ("list", "target"):
+        resolvers[word]["default_subset"] = "none"
+    await street.serve(
+        street.spec(other, name=there),
+        *(street.spec(echo, name=street.also(word), resolver=each) for word, each in resolvers.items()),
+    )
+
+    assert {word: street.mesh.dial(street.also(word)).ask().server for word in resolvers} == dict.fromkeys(
+        resolvers, "other"
+    )
+    assert "unknown-datacenter" not in street.said
+
+
+async def test_the_datacenter_of_a_node_and_of_its_gateway_is_the_own_one(street: Street, echo: Echo):
     spec = street.spec(echo)
-    spec["exposure"]["mode"] = "tgw_static"
+    spec["exposure"] |= {"dc": "dc1", "terminating_gateway": {"service": "tgw", "dc": "dc1"}}
     caller = await street.serve(spec)
 
-    assert (caller.ask().status, echo.seen) == (503, [])
-    assert "destination-needs-tproxy" in street.said
+    assert caller.ask().status == 200
+
+
+@pytest.mark.parametrize("how", ["dc", "gateway-dc"])
+async def test_a_node_in_a_datacenter_that_is_not_there_is_refused(street: Street, echo: Echo, how: str):
+    good = await street.serve(street.spec(echo))
+    spec = street.spec(echo, name=street.also("far"))
+    spec["exposure"] |= {"dc": "west-1"} if how == "dc" else {"terminating_gateway": {"service": "tgw", "dc": "west-1"}}
+
+    street.bench.commit(far=street.text(spec))
+    codes = said(await street.bench.sync())
+
+    assert "unknown-datacenter" in codes["far"]
+    assert not street.mesh.carries(street.also("far"))
+    assert good.ask().status == 200

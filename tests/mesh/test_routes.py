@@ -10,6 +10,8 @@ import pytest
 
 from tests.mesh.conftest import Street
 from tests.mesh.echo import Caller, Echo
+from tests.mesh.http2 import Http2
+from tests.servers import wait_for
 
 
 @pytest.fixture
@@ -107,6 +109,38 @@ async def test_a_server_that_speaks_http1_answers_no_http2(street: Street, echo:
     caller = await street.serve(street.spec(echo, protocol=protocol))
 
     assert (caller.ask().status, echo.seen) == (502, [])
+
+
+@pytest.mark.parametrize("protocol", ["http2", "grpc"])
+async def test_a_server_that_speaks_http2_answers(street: Street, protocol: str):
+    with Http2() as server:
+        caller = await street.serve(street.spec(server, protocol=protocol, router={"prefix": "/pay.Pay/"}))
+
+        reply = caller.ask("/pay.Pay/Do", method="POST", headers={"content-type": "application/grpc"})
+
+    assert (reply.status, reply.server) == (200, "http2")
+    assert server.seen == [("2", "POST", "/pay.Pay/Do")]
+    assert "protocol-http2" in street.said
+
+
+async def test_the_gateway_of_the_configuration_carries_who_names_none(street: Street, echo: Echo):
+    spec = street.spec(echo)
+    del spec["exposure"]["terminating_gateway"]
+    caller = await street.serve(spec)
+
+    assert caller.ask().status == 200
+
+
+async def test_a_gateway_that_does_not_run_carries_nothing_and_the_finding_says_so(street: Street, echo: Echo):
+    caller = await street.serve(street.spec(echo))
+    assert caller.ask().status == 200
+
+    spec = street.spec(echo)
+    spec["exposure"]["terminating_gateway"] = {"service": "tgw-2"}
+    street.said = await street.sync(spec)
+
+    wait_for(lambda: caller.ask().status == 503, "the service being gone from the gateway")
+    assert "gateway-has-no-instance" in street.said
 
 
 async def test_without_a_row_in_a_gateway_nothing_answers_and_the_finding_says_so(street: Street, echo: Echo):

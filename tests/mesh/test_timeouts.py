@@ -84,6 +84,39 @@ async def test_a_routes_own_idle_timeout_goes_before_the_services(street: Street
     assert answered.status == 200
 
 
+async def test_an_idle_timeout_without_a_router_ends_nothing_and_the_finding_says_so(street: Street, echo: Echo):
+    caller = await street.serve(street.spec(echo, timeouts={"idle": "1s"}))
+
+    assert caller.ask(headers={"x-wait": "2.5"}).status == 200
+    assert "idle-without-router" in street.said
+
+
+async def test_request_and_idle_timeouts_on_tcp_end_nothing_and_the_finding_says_so(street: Street, echo: Echo):
+    caller = await street.serve(street.spec(echo, protocol="tcp", timeouts={"request": "1s", "idle": "1s"}))
+
+    assert caller.ask(headers={"x-wait": "2.5"}).status == 200
+    assert "timeout-on-tcp" in street.said
+
+
+async def test_a_timeout_for_each_try_ends_nothing_and_the_finding_says_so(street: Street, echo: Echo):
+    retries = {"attempts": 2, "per_try_timeout": "1s", "on": ["5xx", "reset"]}
+    routes = [{"match": {"path_prefix": "/v1/"}, "destination": {"retries": retries}}]
+    caller = await street.serve(
+        street.spec(echo, router={"prefix": "/", "retries": retries}),
+        street.spec(echo, name=street.also("route"), router={"routes": routes}),
+    )
+    route = street.mesh.dial(street.also("route"))
+
+    with ThreadPoolExecutor() as threads:
+        slow = {"x-wait": "2.5", "x-ask": "slow"}
+        asked = [threads.submit(each.ask, "/v1/", headers=slow) for each in (caller, route)]
+        replies = [each.result() for each in asked]
+
+    assert [reply.status for reply in replies] == [200, 200]
+    assert echo.count(x_ask="slow") == 2
+    assert "per-try-timeout" in street.said
+
+
 @pytest.mark.parametrize("connect", [1, 3])
 async def test_a_connection_that_does_not_come_ends_with_its_timeout(street: Street, connect: int):
     with Deaf() as deaf:
@@ -129,13 +162,14 @@ async def test_a_server_gets_as_many_requests_as_the_retries_say(
 async def test_a_route_has_retries_of_its_own(street: Street, echo: Echo):
     routes = [
         {"match": {"path_prefix": "/again/"}, "destination": {"retries": {"attempts": 2, "status_codes": [503]}}},
+        {"match": {"path_prefix": "/on/"}, "destination": {"retries": {"attempts": 1, "on": ["5xx"]}}},
     ]
     caller = await street.serve(street.spec(echo, router={"routes": routes}))
 
-    for path, word in (("/again/", "again"), ("/once/", "once")):
+    for path, word in (("/again/", "again"), ("/on/", "on"), ("/once/", "once")):
         caller.ask(path, headers={"x-answer": "503", "x-ask": word})
 
-    assert (echo.count(x_ask="again"), echo.count(x_ask="once")) == (3, 1)
+    assert [echo.count(x_ask=word) for word in ("again", "on", "once")] == [3, 2, 1]
 
 
 @pytest.mark.parametrize(
