@@ -49,9 +49,10 @@ from gitsync.web import health_app
 HERE = "the given directory"
 """What stands for a revision where a plain directory is planned."""
 
-MANY_OBJECTS = 100_000
-"""How many objects are made before Python looks for circles among them (its own figure is 700). A run makes millions, of which
-hardly any is in a circle; looking for them took 40 % of it (docs/performance.md)."""
+COLLECTOR = (100_000, 20, 100)
+"""How many objects are made before Python looks for circles among them, and how often it looks among older ones (its own figures
+are 700, 10 and 10). A run makes millions, of which hardly any is in a circle; looking for them took 40 % of it
+(docs/performance.md)."""
 
 LINK_SECONDS = 3600.0
 """How long the daemon believes what it knows of Consul. Then it asks again: it may have been upgraded."""
@@ -138,7 +139,7 @@ async def opened(settings: Settings, *, said: Callable[[str], None] = lambda _: 
 
     said: hears what does not stop gitsync but should be known, such as a history that cannot be written.
     """
-    gc.set_threshold(MANY_OBJECTS)
+    gc.set_threshold(*COLLECTOR)
     defaults = spec_defaults(settings)
     async with AsyncExitStack() as stack:
         consul, features = await stack.enter_async_context(connected(settings))
@@ -260,7 +261,7 @@ async def serve(settings: Settings) -> int:
     Neither Consul nor Git nor the database has to be there at the start. Raises Invalid if the configuration is wrong, also
     where that shows only in what Consul answers first.
     """
-    gc.set_threshold(MANY_OBJECTS)
+    gc.set_threshold(*COLLECTOR)
     clock, defaults = system_clock(), spec_defaults(settings)
     wrong: list[Invalid] = []
 

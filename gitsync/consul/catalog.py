@@ -10,7 +10,7 @@ from typing import Any
 
 from gitsync.consul import txn
 from gitsync.consul.answer import Answer
-from gitsync.consul.client import Client, segment
+from gitsync.consul.client import Client, json_text, segment
 from gitsync.consul.entries import CONSISTENT
 from gitsync.consul.placing import ESM_CHECK, place, raw_node, service_in, takes_away
 from gitsync.consul.shelf import Shelf
@@ -271,7 +271,11 @@ class Catalog:
         left = list(operations)
         while left:
             outcome = await txn.run(
-                self._client, [operations[name] for name in left], write=False, what=what, datacenter=datacenter
+                self._client,
+                [json_text(operations[name]) for name in left],
+                write=False,
+                what=what,
+                datacenter=datacenter,
             )
             if denied := txn.denial(outcome.failures, what):
                 raise denied
@@ -291,7 +295,13 @@ class Catalog:
         if not operations:
             return
         guard = [{"KV": {"Verb": "check-session", "Key": fence[0], "Session": fence[1]}}] if fence else []
-        outcome = await txn.run(self._client, [*guard, *operations], write=True, what=what, datacenter=datacenter)
+        outcome = await txn.run(
+            self._client,
+            [json_text(each) for each in (*guard, *operations)],
+            write=True,
+            what=what,
+            datacenter=datacenter,
+        )
         if denied := txn.denial(outcome.failures, what):
             raise denied
         if outcome.failures:

@@ -209,13 +209,13 @@ def key_path(key: str) -> str:
     return "/v1/kv/" + quote(key, safe="/")
 
 
-_ENCODED = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
-"""json.dumps makes an encoder for each call."""
+json_text = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+"""A value as JSON. json.dumps makes an encoder for each call."""
 
 
 def encoded(body: Any) -> bytes:
     """*body* as the JSON that is sent."""
-    return _ENCODED(body).encode()
+    return json_text(body).encode()
 
 
 def _base_url(url: str) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 from gitsync.consul import txn
 from gitsync.consul.answer import Answer
-from gitsync.consul.client import Client, key_path
+from gitsync.consul.client import Client, json_text, key_path
 from gitsync.consul.shelf import Shelf
 from gitsync.consul.txn import MOST_BYTES, MOST_OPERATIONS, Failure
 from gitsync.model.errors import Forbidden, Unavailable
@@ -50,24 +50,24 @@ class Op(Protocol):
     def session(self) -> str: ...
 
 
-def body_of(op: Op) -> dict[str, Any]:
-    """The operation as /v1/txn takes it."""
-    fields: dict[str, Any] = {"Verb": op.verb, "Key": op.key}
+def text_of(op: Op) -> str:
+    """The operation as /v1/txn takes it, in JSON."""
+    text = f'{{"KV":{{"Verb":"{op.verb}","Key":{json_text(op.key)}'
     if op.verb in ("set", "cas", "lock"):
-        fields["Value"] = base64.b64encode(op.value).decode()
+        text += f',"Value":"{base64.b64encode(op.value).decode()}"'
     if op.verb in ("cas", "delete-cas", "check-index"):
-        fields["Index"] = op.index
+        text += f',"Index":{op.index:d}'
     if op.session:
-        fields["Session"] = op.session
-    return {"KV": fields}
+        text += f',"Session":{json_text(op.session)}'
+    return text + "}}"
 
 
-_FRAME = b'{"KV":{"Verb":"","Key":"","Value":"","Index":12345678901234567890,"Session":""}},'
+_FRAME = len('{"KV":{"Verb":"delete-tree","Key":"","Value":"","Index":18446744073709551615,"Session":""}},')
 
 
 def _size(op: Op) -> int:
-    """Bytes that it takes in a transaction at most, with the comma: its key counts twice, for what JSON escapes."""
-    return len(_FRAME) + len(op.verb) + 2 * len(op.key.encode()) + (len(op.value) + 2) // 3 * 4 + len(op.session)
+    """Bytes that it takes in a transaction at most, with the comma; what JSON escapes in a key makes it twice as long at most."""
+    return _FRAME + 2 * len(op.key.encode()) + (len(op.value) + 2) // 3 * 4 + len(op.session)
 
 
 class Records:
@@ -155,7 +155,7 @@ class Records:
         write = any(op.verb not in READS for op in ops)
         keys = ops[0].key if len(ops) == 1 else f"{ops[0].key} and {len(ops) - 1} more"
         outcome = await txn.run(
-            self._client, [body_of(op) for op in ops], write=write, what=f"KV transaction on {keys}"
+            self._client, [text_of(op) for op in ops], write=write, what=f"KV transaction on {keys}"
         )
         if len(ops) == 1 and (denied := txn.denial(outcome.failures, f"KV key {keys}")):
             raise denied

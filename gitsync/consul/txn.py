@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gitsync.consul.client import Client, encoded
+from gitsync.consul.client import Client
 from gitsync.consul.verdict import FENCED, Refused, TokenGone, unclear
 from gitsync.model.errors import Fenced, Forbidden, Rejected
 
@@ -60,15 +60,17 @@ class Outcome:
 
 
 async def run(
-    client: Client, operations: Sequence[Mapping[str, Any]], *, write: bool, what: str, datacenter: str | None = None
+    client: Client, operations: Sequence[str], *, write: bool, what: str, datacenter: str | None = None
 ) -> Outcome:
-    """Send one transaction. Results of gets that the token may not see are left out by Consul, so they do not match *operations*.
+    """Send one transaction, its operations as JSON.
+
+    Results of gets that the token may not see are left out by Consul, so they do not match *operations*.
 
     What conflicts and what the token may not do are failures, each at its position: the rest may be sent again without them.
     Raises Fenced if a session check failed, TokenGone, Refused for what no retry helps, Unknown if it may have happened.
     Source: Consul HTTP API, PUT /v1/txn.
     """
-    body = encoded(operations)
+    body = f"[{','.join(operations)}]".encode()
     if len(operations) > MOST_OPERATIONS or len(body) > MOST_BYTES:
         size = f"{len(operations)} operations and {len(body)} bytes; Consul takes {MOST_OPERATIONS} and {MOST_BYTES}"
         raise Refused(f"{what}: the transaction is too large, {size}.")

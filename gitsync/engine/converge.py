@@ -26,7 +26,7 @@ from gitsync.model.run import Outcome
 BATCHES = 8
 """Transactions of records in flight at a time."""
 
-PORTION = 160
+PORTION = 320
 """Services whose records are made at a time: while they are sent, the next are made."""
 
 ROUNDS = 5

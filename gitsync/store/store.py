@@ -135,6 +135,7 @@ class Store:
 
     async def record_services(self, rows: Iterable[Version]) -> None:
         """Versions of services: new ones, and new states of known ones."""
+        now = _now()
         values = [
             {
                 "accessor_id": row.accessor_id,
@@ -146,7 +147,7 @@ class Store:
                 "state": row.state,
                 "origin_path": row.origin_path,
                 "origin_commit": row.origin_commit,
-                "recorded": _now(),
+                "recorded": now,
             }
             for row in rows
         ]
@@ -162,6 +163,7 @@ class Store:
 
     async def record_components(self, rows: Iterable[Component]) -> None:
         """What the services of *rows* have in Consul now, all of it."""
+        now = _now()
         values = [
             {
                 "accessor_id": row.accessor_id,
@@ -171,7 +173,7 @@ class Store:
                 "hash": row.hash,
                 "create_index": row.create_index,
                 "modify_index": row.modify_index,
-                "observed": _now(),
+                "observed": now,
             }
             for row in rows
         ]
