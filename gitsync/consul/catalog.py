@@ -56,6 +56,8 @@ class Catalog:
         # Indexes first: what moves while the lists are read makes them not current the next time.
         index = await self._index(datacenter)
         kept: _Nodes | None = self._shelf.current(place, index)
+        if kept is not None and kept.services == services:
+            return kept.nodes
         if kept is not None:
             fresh = {node: name for node, name in services.items() if kept.services.get(node) != name}
             gone = kept.unlisted - services.keys()

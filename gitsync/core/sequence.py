@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from gitsync.core.diff import field_diffs
@@ -20,13 +21,13 @@ def order_resolvers(outlook: Outlook, result: Bridges) -> None:
     }
     if not written:
         return
-    waits: dict[str, frozenset[str]] = {}
-    for name in sorted({*written, *(name for kind, name in outlook.sight.found.entries if kind is Kind.RESOLVER)}):
+
+    def needs(name: str) -> frozenset[str]:
         body = outlook.body(Kind.RESOLVER, name) or {}
         fresh = {service for service, subset in subsets_named(Kind.RESOLVER, body) if _is_new(outlook, service, subset)}
-        if needs := (redirected(body) | fresh) - {name}:
-            waits[name] = needs
-    ranks, circles = levels(waits)
+        return (redirected(body) | fresh) - {name}
+
+    ranks, circles = levels(_reachable(written, needs))
     for name in written & ranks.keys():
         change = outlook.changes[(Kind.RESOLVER, name)]
         if ranks[name]:
@@ -55,6 +56,19 @@ def order_resolvers(outlook: Outlook, result: Bridges) -> None:
             result.steps[change.key] = (*steps[:at], first, then, *steps[at + 1 :])
 
 
+def _reachable(names: Iterable[str], needs: Callable[[str], frozenset[str]]) -> dict[str, frozenset[str]]:
+    """What *names* wait for, and what those wait for, and so on: who does not lead there has no say in their order."""
+    waits: dict[str, frozenset[str]] = {}
+    left, seen = sorted(names, reverse=True), set(names)
+    while left:
+        name = left.pop()
+        if needed := needs(name):
+            waits[name] = needed
+            left += sorted(needed - seen, reverse=True)
+            seen |= needed
+    return dict(sorted(waits.items()))
+
+
 def _is_new(outlook: Outlook, service: str, subset: str) -> bool:
     entry = outlook.sight.entry(Kind.RESOLVER, service)
     return (Kind.RESOLVER, service) in outlook.changes and subset not in (
@@ -67,12 +81,11 @@ def order_splitters(outlook: Outlook, result: Bridges) -> None:
     splitters = {name: change for (kind, name), change in outlook.changes.items() if kind is Kind.SPLITTER}
     if not splitters:
         return
-    waits: dict[str, frozenset[str]] = {}
-    found = {name for kind, name in outlook.sight.found.entries if kind is Kind.SPLITTER}
-    for name in sorted(found | splitters.keys()):
-        body = outlook.body(Kind.SPLITTER, name)
-        if body is not None and (needs := references(Kind.SPLITTER, body)):
-            waits[name] = needs
+
+    def needs(name: str) -> frozenset[str]:
+        return references(Kind.SPLITTER, outlook.body(Kind.SPLITTER, name) or {})
+
+    waits = _reachable(splitters, needs)
     ranks, _ = levels(waits)  # a circle that is wanted is Consul's to refuse
     led_to = {each for name in splitters for each in waits.get(name, ())}
     for name, change in splitters.items():

@@ -116,7 +116,7 @@ async def _judged(
         world.consul,
         world.clock,
         found,
-        [place for rendered in desires.rendered.values() for place in rendered.places],
+        memory.wanted_places.of(desires.rendered),
         owner=str(sync.owner),
         datacenter=features.datacenter,
         shadowable=_shadowable(desires, found),

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from gitsync.core.accept_again import Accepted
 from gitsync.core.plan import Policy
@@ -18,6 +17,8 @@ from gitsync.model.plan import Plan
 from gitsync.model.sync import Sync
 
 T = TypeVar("T")
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +35,60 @@ class Desires:
 
     desired: Desired
     rendered: Mapping[ServiceKey, Rendered]
+    pairs: Mapping[ServiceKey, tuple[Wanted, Rendered]]
     context: RenderContext
 
     def components(self, key: ServiceKey) -> tuple[Any, ...]:
         rendered = self.rendered.get(key)
         return rendered.components if rendered else ()
 
-    @functools.cached_property
-    def pairs(self) -> Mapping[ServiceKey, tuple[Wanted, Rendered]]:
-        wanted = self.desired.services
-        return {key: (wanted[key], rendered) for key, rendered in self.rendered.items() if key in wanted}
+
+def moved(new: Mapping[K, V], old: Mapping[K, V]) -> list[K]:
+    """The keys of what is not the same in both."""
+    if new is old:
+        return []
+    keys = [key for key, value in new.items() if (was := old.get(key)) is not value and was != value]
+    if len(new) != len(old) or keys:
+        keys += [key for key in old if key not in new]
+    return keys
+
+
+class HasPlaces(Protocol):
+    """What may stand on catalog nodes: (datacenter, node, service) each."""
+
+    @property
+    def places(self) -> tuple[tuple[str, str, str], ...]: ...
+
+
+H = TypeVar("H", bound=HasPlaces)
+
+
+class Places(Generic[H]):
+    """Datacenter → node → service of everything in a mapping; the next mapping costs what is new in it."""
+
+    def __init__(self) -> None:
+        self._of: Mapping[Any, H] = {}
+        self._named: dict[str, dict[str, str]] = {}
+
+    def of(
+        self, things: Mapping[Any, H], *, counts: Callable[[H], bool] = lambda _: True
+    ) -> Mapping[str, Mapping[str, str]]:
+        """The places of those of *things* that count. Which ones do never changes."""
+        keys = moved(things, self._of)
+        if keys:
+            named = {place: dict(nodes) for place, nodes in self._named.items()}
+            for key in keys:
+                if (gone := self._of.get(key)) is not None and counts(gone):
+                    for place, node, name in gone.places:
+                        if named[place].get(node) == name:
+                            del named[place][node]
+            for key in keys:
+                if (new := things.get(key)) is not None and counts(new):
+                    for place, node, name in new.places:
+                        named.setdefault(place, {})[node] = name
+            self._named = named
+        self._of = things
+        return self._named
 
 
 class Kept(Generic[T]):
@@ -86,6 +131,8 @@ class Memory:
     desires: Kept[Desires] = field(default_factory=Kept)
     desired: Desires | None = None
     accepted: Accepted | None = None
+    wanted_places: Places[Rendered] = field(default_factory=Places)
+    known_places: Places[Ledger] = field(default_factory=Places)
     sight: Sight | None = None
     decision: Decision | None = None
 

@@ -92,27 +92,25 @@ async def observe_catalog(
     consul: Consul,
     clock: Clock,
     found: Found,
-    wanted: Iterable[tuple[str, str, str]],
+    wanted: Mapping[str, Mapping[str, str]],
     *,
     owner: str,
     datacenter: str,
     shadowable: Iterable[str],
-    memory: Memory | None = None,
+    memory: Memory,
 ) -> Found:
     """*found* with the external nodes of every datacenter concerned, and with who else carries the *shadowable* names.
 
-    wanted: (datacenter, node, service) of the nodes that are to be there; those that the ledgers name are looked at as well.
+    wanted: datacenter → node → service of the nodes that are to be there; those that our ledgers name are looked at as well.
 
     A datacenter other than our own that gives no answer is `silent`: it is its own services' trouble.
     """
-    named: dict[str, dict[str, str]] = defaultdict(dict, {datacenter: {}})
-    for place, at, name in wanted:
-        named[place][at] = name
-    for ledger in found.ledgers.values():
-        if ledger.owner == owner:
-            for place, at, name in ledger.places:
-                named[place][at] = name
-    places = {place: nodes for place, nodes in named.items() if place in found.datacenters or place == datacenter}
+    recorded = memory.known_places.of(found.ledgers, counts=lambda ledger: ledger.owner == owner)
+    places = {
+        place: {**wanted.get(place, {}), **recorded.get(place, {})}
+        for place in {datacenter, *wanted, *recorded}
+        if place in found.datacenters or place == datacenter
+    }
     silent: dict[str, str] = {}
 
     async def listed(place: str, names: Mapping[str, str]) -> tuple[CatalogNode, ...]:
@@ -125,9 +123,7 @@ async def observe_catalog(
             return ()
 
     lists = await asyncio.gather(*(listed(place, names) for place, names in sorted(places.items())))
-    nodes = (memory or Memory()).nodes.of(
-        lambda: {(node.datacenter, node.node): node for each in lists for node in each}, *lists
-    )
+    nodes = memory.nodes.of(lambda: {(node.datacenter, node.node): node for each in lists for node in each}, *lists)
     names = sorted(set(shadowable) & found.services)
     own: dict[str, set[str]] = defaultdict(set)
     for node in nodes.values() if names else ():
@@ -163,13 +159,17 @@ async def observe_again(
     datacenter, intentions = features.datacenter, features.has(Feature.INTENTIONS_ENTRY)
     blocked: dict[ServiceKey, GitsyncError] = {}
     if len(keys) > FEW:
+        named: dict[str, dict[str, str]] = defaultdict(dict)
+        for key in wanted:
+            if key.kind is Kind.CATALOG:
+                named[key.datacenter][key.node] = key.service.name
         fresh = await observe_entries(consul, clock, intentions=intentions, memory=memory)
         fresh = replace(fresh, ledgers=found.ledgers, unread=found.unread)
         fresh = await observe_catalog(
             consul,
             clock,
             fresh,
-            [(key.datacenter, key.node, key.service.name) for key in wanted if key.kind is Kind.CATALOG],
+            named,
             owner=owner,
             datacenter=datacenter,
             shadowable=found.shadows,

@@ -17,7 +17,7 @@ from gitsync.engine.own import advance, clean_up, own_records
 from gitsync.engine.patience import Patience
 from gitsync.engine.ports import Lease, Op, Progress, World
 from gitsync.engine.process import RUNNING, identity
-from gitsync.engine.report import Head, Steps, early_end, report
+from gitsync.engine.report import Head, Steps, Told, early_end, report
 from gitsync.engine.retry import retried, to_its_end
 from gitsync.engine.think import policy_of
 from gitsync.engine.together import portions, together
@@ -43,6 +43,7 @@ class Mind:
     attempted: str = ""
     trouble: str = ""
     holds: tuple[Hold, ...] | None = None
+    told: Told = field(default_factory=dict)
 
 
 async def reconcile(world: World, sync: Sync, options: Options, mind: Mind, progress: Progress) -> RunReport:
@@ -73,20 +74,24 @@ async def reconcile(world: World, sync: Sync, options: Options, mind: Mind, prog
         head = replace(head, run="")  # nothing to tell but that all was looked at
         await world.archive.touch(sync.name, revision=sha, checked=world.clock.stamp())
         return await _apply(world, sync, options, mind, Run(head, seen, steps, done, pending))
+    # Consul does not wait for the history: losing it loses nothing else.
+    begun = asyncio.ensure_future(
+        world.archive.begin_run(run=head.run, sync=sync.name, revision=sha, trigger=head.trigger, started=head.started)
+    )
     try:
-        await to_its_end(
-            world.archive.begin_run(
-                run=head.run, sync=sync.name, revision=sha, trigger=head.trigger, started=head.started
-            )
-        )
         ended = await _apply(world, sync, options, mind, Run(head, seen, steps, done, pending))
     except BaseException as stopped:
         reason = Conflict(f"stopped in the middle ({type(stopped).__name__}). The next run goes on from here.")
         ended = early_end(head, steps, reason, finished=world.clock.stamp(), revision=sha)
-        await to_its_end(world.archive.finish_run(ended))
+        await to_its_end(_end(world, begun, ended))
         raise
-    await to_its_end(world.archive.finish_run(ended))
+    await to_its_end(_end(world, begun, ended))
     return ended
+
+
+async def _end(world: World, begun: asyncio.Future[None], ended: RunReport) -> None:
+    await begun
+    await world.archive.finish_run(ended)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +141,16 @@ async def _apply(world: World, sync: Sync, options: Options, mind: Mind, run: Ru
         outcome = Outcome.CONFLICT if isinstance(stopped, Conflict) else Outcome.FAILED
         done.update({key: Done(outcome, step, str(stopped), stopped) for key in run.pending - done.keys()})
     seen = replace(seen, plan=replace(seen.plan, services=plans))
-    return report(run.head, seen, done, run.steps, finished=world.clock.stamp(), applied=applied, error=trouble)
+    return report(
+        run.head,
+        seen,
+        done,
+        run.steps,
+        finished=world.clock.stamp(),
+        applied=applied,
+        told=mind.told,
+        error=trouble,
+    )
 
 
 async def _ended_early(world: World, head: Head, steps: Steps, error: GitsyncError, mind: Mind) -> RunReport:

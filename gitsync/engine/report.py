@@ -27,6 +27,10 @@ UNDONE = {
 ACTIONS = {Verdict.CREATE: Action.CREATE, Verdict.UPDATE: Action.UPDATE, Verdict.DELETE: Action.DELETE}
 
 
+Told = dict[ServiceKey, tuple[ServicePlan, ServiceOutcome]]
+"""What was said of services to which nothing happened, with the plan that it was said of."""
+
+
 class Steps:
     """Measures the steps of a run and passes them on to whoever watches."""
 
@@ -90,10 +94,12 @@ def report(
     *,
     finished: str,
     applied: str,
+    told: Told,
     error: GitsyncError | None = None,
 ) -> RunReport:
-    """The report of a run that looked, whatever it wrote."""
+    """The report of a run that looked, whatever it wrote. told: what the last one said, of services whose plan is the same."""
     services = []
+    said: Told = {}
     plans = seen.plan.services
     worth_telling = {*done, *seen.plan.unsettled, *(key for key, plan in plans.items() if plan.findings)} & plans.keys()
     counts: Counter[Outcome] = Counter()
@@ -101,26 +107,22 @@ def report(
         counts[Outcome.UNCHANGED] = len(plans) - len(worth_telling)
     for key in sorted(worth_telling):
         plan = plans[key]
-        end = done.get(key, Done(UNDONE.get(plan.verdict, Outcome.FAILED)))
-        counts[end.outcome] += 1
-        if end.outcome is Outcome.UNCHANGED and not plan.findings:
+        before = told.get(key)
+        if before and before[0] is plan and key not in done:
+            outcome = before[1]
+        else:
+            outcome = _outcome(key, plan, done.get(key, Done(UNDONE.get(plan.verdict, Outcome.FAILED))))
+        counts[outcome.outcome] += 1
+        if outcome.outcome is Outcome.UNCHANGED and not plan.findings:
             continue
-        services.append(
-            ServiceOutcome(
-                key=key,
-                outcome=end.outcome,
-                verdict=plan.verdict,
-                action=ACTIONS.get(plan.verdict),
-                step=end.step or None,
-                message=end.message,
-                findings=plan.findings,
-                diffs=tuple(ComponentDiff(str(change.key), change.action, change.diff) for change in plan.changes),
-                retryable=end.retryable,
-            )
-        )
+        services.append(outcome)
+        if key not in done:
+            said[key] = plan, outcome
+    told.clear()
+    told.update(said)
     trouble = error or seen.trouble
     unread = bool(seen.desires.desired.unreadable) or trouble is not None
-    outcome = run_outcome(counts.elements(), unread=unread)
+    overall = run_outcome(counts.elements(), unread=unread)
     return RunReport(
         id=head.run,
         sync=head.sync,
@@ -129,7 +131,7 @@ def report(
         trigger=head.trigger,
         started=head.started,
         finished=finished,
-        outcome=RunOutcome.FAILED if error else outcome,
+        outcome=RunOutcome.FAILED if error else overall,
         plan_digest=seen.plan.digest,
         services=tuple(services),
         counts=dict(counts),
@@ -138,6 +140,20 @@ def report(
         steps=steps.timings(),
         error=str(trouble) if trouble else None,
         error_exit=trouble.exit_code if trouble else 0,
+    )
+
+
+def _outcome(key: ServiceKey, plan: ServicePlan, end: Done) -> ServiceOutcome:
+    return ServiceOutcome(
+        key=key,
+        outcome=end.outcome,
+        verdict=plan.verdict,
+        action=ACTIONS.get(plan.verdict),
+        step=end.step or None,
+        message=end.message,
+        findings=plan.findings,
+        diffs=tuple(ComponentDiff(str(change.key), change.action, change.diff) for change in plan.changes),
+        retryable=end.retryable,
     )
 
 

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator
 
 from gitsync.core.neighbours import ESM
 from gitsync.core.plan import Policy
 from gitsync.core.references import led_to
 from gitsync.core.sight import NAMING, Sight, hosts_of, references
-from gitsync.engine.memory import Decision, Desires
+from gitsync.engine.memory import Decision, Desires, moved
 from gitsync.model.component import CatalogNode, Found
 from gitsync.model.desired import Desired
 from gitsync.model.key import SERVICE_MARK, Kind, ServiceKey
 from gitsync.model.sync import Sync
-
-K = TypeVar("K")
-V = TypeVar("V")
 
 
 def stirred(last: Decision, desires: Desires, sight: Sight, sync: Sync, policy: Policy) -> frozenset[ServiceKey] | None:
@@ -32,18 +28,18 @@ def stirred(last: Decision, desires: Desires, sight: Sight, sync: Sync, policy: 
         return None
     new, old = desires.desired, last.desires.desired
     anew = set(last.plan.unsettled)
-    anew.update(_moved(new.services, old.services))
-    anew.update(_moved(found.ledgers, before.ledgers))
+    anew.update(moved(new.services, old.services))
+    anew.update(moved(found.ledgers, before.ledgers))
     instances = found.services ^ before.services
     if instances & {ESM, *found.gateways}:
         return None
-    names = {name for _, name in _moved(found.entries, before.entries)}
-    names.update(name.lower() for name in (*instances, *_moved(found.shadows, before.shadows)))
+    names = {name for _, name in moved(found.entries, before.entries)}
+    names.update(name.lower() for name in (*instances, *moved(found.shadows, before.shadows)))
     for gateway in found.gateways:
-        names.update(_moved(sight.rows(gateway), last.sight.rows(gateway)))
+        names.update(moved(sight.rows(gateway), last.sight.rows(gateway)))
     names.update(
         name
-        for at in _moved(found.nodes, before.nodes)
+        for at in moved(found.nodes, before.nodes)
         for node in (found.nodes.get(at), before.nodes.get(at))
         for name in _on(node)
     )
@@ -73,16 +69,6 @@ def _around(found: Found) -> tuple[object, ...]:
 def _general(desires: Desires) -> tuple[object, ...]:
     desired = desires.desired
     return desired.refused, desired.unreadable, desired.unparsed, desired.findings, bool(desired.services)
-
-
-def _moved(new: Mapping[K, V], old: Mapping[K, V]) -> list[K]:
-    """The keys of what is not the same in both."""
-    if new is old:
-        return []
-    moved = [key for key, value in new.items() if (was := old.get(key)) is not value and was != value]
-    if len(new) != len(old) or moved:
-        moved += [key for key in old if key not in new]
-    return moved
 
 
 def _on(node: CatalogNode | None) -> Iterator[str]:

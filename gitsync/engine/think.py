@@ -14,7 +14,7 @@ from gitsync.core.ownership import Adoption
 from gitsync.core.plan import Policy, make_plan
 from gitsync.core.render import render
 from gitsync.core.sight import Sight
-from gitsync.engine.memory import Decision, Desires, Memory
+from gitsync.engine.memory import Decision, Desires, Memory, moved
 from gitsync.engine.stirred import stirred
 from gitsync.model.component import Found, Ledger
 from gitsync.model.context import RenderContext
@@ -64,13 +64,16 @@ def _desire(
         desired = accept(files, ledgers, owner=owner, revision=revision, enterprise=enterprise, known=known)
     memory.accepted = Accepted(files, ledgers, desired)
     rendered = dict(last.rendered) if last else {}
-    for key in rendered.keys() - desired.services.keys():
-        del rendered[key]
-    for key, wanted in desired.services.items():
-        before = known.get(key)
-        if before is not wanted and (before is None or (before.hash, before.place) != (wanted.hash, wanted.place)):
+    pairs = dict(last.pairs) if last else {}
+    for key in moved(desired.services, known):
+        wanted, before = desired.services.get(key), known.get(key)
+        if wanted is None:
+            del rendered[key], pairs[key]
+            continue
+        if before is None or (before.hash, before.place) != (wanted.hash, wanted.place):
             rendered[key] = render(wanted.spec, wanted.place, context)
-    memory.desired = Desires(desired, rendered, context)
+        pairs[key] = (wanted, rendered[key])
+    memory.desired = Desires(desired, rendered, pairs, context)
     return memory.desired
 
 
@@ -118,8 +121,11 @@ def decide(
             part = replace(part, findings=(*part.findings, *judge_all(desires.pairs, found, desires.context)))
         else:
             part = replace(part, findings=last.plan.findings)
-        services = {key: each for key, each in last.plan.services.items() if key not in anew}
-        plan = replace(part, services={**services, **part.services})
+        services = dict(last.plan.services)
+        for key in anew:
+            services.pop(key, None)
+        services.update(part.services)
+        plan = replace(part, services=services)
     memory.decision = Decision(desires, sight, sync, policy, plan)
     return plan
 
@@ -156,7 +162,9 @@ def _decide(desires: Desires, sight: Sight, sync: Sync, policy: Policy, only: fr
             services={key: wanted for key, wanted in desired.services.items() if key not in unread},
             refused={**desired.refused, **unread},
         )
-    wanted = desires.pairs if desired is desires.desired else replace(desires, desired=desired).pairs
+    wanted = desires.pairs
+    if unread:
+        wanted = {key: pair for key, pair in wanted.items() if key not in unread}
     judged = judge(wanted, found, desires.context, only=only)
     return make_plan(
         desired, desires.rendered, judged, found, owner=str(sync.owner), policy=policy, only=only, sight=sight
