@@ -70,6 +70,7 @@ class Lane:
         self._job, self._clock, self._alarms = job, clock, alarms
         self._woken = asyncio.Event()
         self._closing = False
+        self._resting: asyncio.Future[None] | None = None
         self._waiting, self._running = START, ""
         self._woken.set()
         self._next_at: float | None = None
@@ -93,6 +94,8 @@ class Lane:
         """No run begins any more; the one that runs goes on."""
         self._closing = True
         self._alarms.cancel(self._job.name)
+        if self._resting:
+            self._resting.cancel()
         self._woken.set()
 
     # -- its life
@@ -119,10 +122,15 @@ class Lane:
                 await self._rest()
 
     async def _rest(self) -> None:
+        """Let the job rest, until it is closed. A bug in what only saves time must not stop the sync."""
+        self._resting = asyncio.ensure_future(self._job.rest())
         try:
-            await self._job.rest()
-        except Exception as error:
-            log.exception("this is a bug", action="rest", outcome="failed", exc_info=error)
+            await asyncio.wait({self._resting})
+        finally:
+            self._resting.cancel()
+            ended = await asyncio.gather(self._resting, return_exceptions=True)
+        if isinstance(ended[0], Exception):
+            log.error("this is a bug", action="rest", outcome="failed", exc_info=ended[0])
 
     async def _once(self, trigger: str) -> Ended:
         log.debug("a run begins", action="run", trigger=trigger)

@@ -221,6 +221,16 @@ async def test_a_job_rests_after_each_run_and_what_wakes_it_meanwhile_runs_after
     assert (before, job.triggers, job.rests) == (["start"], ["start", "webhook"], 2)
 
 
+async def test_a_job_that_rests_does_not_hold_up_the_end(time, job):
+    job.bed = asyncio.Event()
+
+    async with running(time, job):
+        pass
+
+    assert (job.rests, job.times) == (1, [0])
+    assert time.now == 0
+
+
 async def test_a_bug_while_a_job_rests_stops_nothing(time, job):
     job.nightmare = KeyError("bug")
 
