@@ -20,6 +20,7 @@ from ulid import ULID
 from gitsync import web
 from gitsync.consul.facade import Consul, connect
 from gitsync.consul.features import require_primary
+from gitsync.consul.verdict import NoConnection
 from gitsync.core.load import SpecDefaults, accepts, parse_file
 from gitsync.daemon.alarms import ScheduledAlarms
 from gitsync.daemon.archive import LateArchive
@@ -32,6 +33,7 @@ from gitsync.engine.history import Tolerant
 from gitsync.engine.look import Look, look, look_ahead
 from gitsync.engine.ports import Clock, World
 from gitsync.engine.reconcile import Mind, reconcile
+from gitsync.engine.retry import retried
 from gitsync.model.context import GatewayFiles, TlsFiles
 from gitsync.model.desired import ParsedFile
 from gitsync.model.errors import GitsyncError, Invalid, Unavailable
@@ -166,19 +168,26 @@ async def opened(settings: Settings, *, said: Callable[[str], None] = lambda _: 
 async def connected(settings: Settings) -> AsyncIterator[tuple[Consul, Features]]:
     """Consul, and what it is. Raises Unavailable, Forbidden, or Invalid where it is not the primary datacenter's."""
     consul = settings.consul
-    async with connect(
-        consul.address,
-        token=consul.token.get_secret_value if consul.token else None,
-        token_file=consul.token_file,
-        ca_file=consul.ca_file,
-        cert_file=consul.cert_file,
-        key_file=consul.key_file,
-        timeout_seconds=consul.timeout.seconds,
-        lock_ttl=consul.lock_ttl.seconds,
-        session_node=consul.session_node,
-        version=consul.version,
-        primary_datacenter=consul.primary_datacenter,
-    ) as (adapter, features):
+    async with AsyncExitStack() as stack:
+        connecting = partial(
+            connect,
+            consul.address,
+            token=consul.token.get_secret_value if consul.token else None,
+            token_file=consul.token_file,
+            ca_file=consul.ca_file,
+            cert_file=consul.cert_file,
+            key_file=consul.key_file,
+            timeout_seconds=consul.timeout.seconds,
+            lock_ttl=consul.lock_ttl.seconds,
+            session_node=consul.session_node,
+            version=consul.version,
+            primary_datacenter=consul.primary_datacenter,
+        )
+        # Several processes of one machine share Consul's 200 connections of an address: the first question may have to wait.
+        # Where nobody listens, a person wants to hear it at once, and the daemon comes back by itself.
+        adapter, features = await retried(
+            lambda: stack.enter_async_context(connecting()), system_clock(), final=(NoConnection,)
+        )
         require_primary(features)
         yield adapter, features
 

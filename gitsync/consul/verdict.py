@@ -37,6 +37,10 @@ class TokenGone(Forbidden):
     """Consul does not know the token: expired, revoked, or not yet replicated. A run stops: somebody may have fenced it."""
 
 
+class NoConnection(Unavailable):
+    """No connection was made: nobody listens there, or not with the TLS that was expected."""
+
+
 class Throttled(Unavailable):
     """Consul asks for fewer requests. `retry_after`: seconds that it asks to wait, None if it does not say."""
 
@@ -214,11 +218,13 @@ def lost(error: BaseException, *, write: bool, what: str = "") -> GitsyncError:
     if any(
         isinstance(cause, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError) for cause in causes
     ):
-        return Unavailable(
+        return NoConnection(
             f"{subject}no TLS connection to Consul: {_says(error)}. Check consul.ca_file and the name in the address."
         )
     if any(isinstance(cause, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError) for cause in causes):
-        return Unavailable(f"{subject}no connection to Consul: {_says(error)}. Check that it runs, and consul.address.")
+        return NoConnection(
+            f"{subject}no connection to Consul: {_says(error)}. Check that it runs, and consul.address."
+        )
     if any(isinstance(cause, aiohttp.InvalidURL) for cause in causes):
         return Refused(f"{subject}no URL that can be asked: {_says(error)}. Check consul.address.")
     if any(isinstance(cause, TimeoutError) for cause in causes) and not any(

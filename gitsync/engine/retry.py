@@ -14,15 +14,23 @@ PAUSES = (0.1, 0.3, 1.0, 2.0)
 """Seconds between the tries; each is multiplied by up to 1.5 of jitter."""
 
 
-async def retried(call: Callable[[], Awaitable[T]], clock: Clock, *, before: Callable[[], None] = lambda: None) -> T:
+async def retried(
+    call: Callable[[], Awaitable[T]],
+    clock: Clock,
+    *,
+    before: Callable[[], None] = lambda: None,
+    final: tuple[type[Unavailable], ...] = (),
+) -> T:
     """The result of *call*, tried again while it is Unavailable. Only for calls that may be repeated: reads, and writes by CAS.
 
-    before: called ahead of each try; raises where no try may start any more.
+    before: called ahead of each try; raises where no try may start any more. final: what is not worth another try.
     """
     for pause in PAUSES:
         before()
         try:
             return await call()
+        except final:
+            raise
         except Unavailable:
             await clock.sleep(pause * (1 + clock.jitter() / 2))
     before()

@@ -188,3 +188,18 @@ async def test_a_later_round_sees_what_an_earlier_one_has_written(bench: Workben
 
     assert report.outcome is RunOutcome.APPLIED, report
     await assert_in_order(bench, consul)
+
+
+@pytest.mark.parametrize("fault", [Fault.THROTTLED, Fault.CUT_BEFORE, Fault.NO_LEADER])
+async def test_the_first_question_of_a_command_is_asked_again(
+    bench: Workbench, consul: ConsulServer, fault: Fault
+) -> None:
+    two(bench)
+    async with FaultProxy(consul.url) as proxy:
+        script = proxy.script(fault, r"GET /v1/agent/(self|members)")
+        bench.address = proxy.url
+        report = await bench.sync()
+
+    assert script.hits == 1
+    assert report.outcome is RunOutcome.APPLIED
+    await assert_in_order(bench, consul)
