@@ -200,7 +200,7 @@ async def test_catalog_external_answers_a_transparent_proxy_too(street: Street, 
     address = wait_for(lambda: virtual(street), "a virtual address")
 
     caller = transparent.dial(address, 80)
-    assert wait_for(lambda: caller.ask().status == 200, "an answer")
+    assert wait_for(lambda: caller.ask().status == 200, "an answer", seconds=60)
     reply = caller.ask(headers={"x-answer": "500", "x-ask": "this"})
 
     assert (reply.status, echo.count(x_ask="this")) == (500, 3)
