@@ -158,14 +158,64 @@ async def test_what_nobody_touched_is_neither_read_nor_judged_again(bench: Workb
     assert report.outcome is RunOutcome.APPLIED
 
 
-async def test_what_a_stranger_writes_is_seen_at_the_next_look(bench: Workbench, consul: ConsulServer) -> None:
+def another_protocol(consul: ConsulServer) -> None:
+    consul.put_entry("service-defaults", "pay", Protocol="tcp")
+
+
+def no_resolver(consul: ConsulServer) -> None:
+    consul.delete("/v1/config/service-resolver/pay")
+
+
+def another_row(consul: ConsulServer) -> None:
+    entry = consul.entry("terminating-gateway", "tgw")
+    assert entry
+    rows = [{**row, "SNI": "elsewhere"} if row["Name"] == "pay" else row for row in entry["Services"]]
+    consul.put_entry("terminating-gateway", "tgw", Services=rows)
+
+
+def another_port(consul: ConsulServer) -> None:
+    [node] = consul.get("/v1/catalog/service/pay")
+    service = {"ID": "pay", "Service": "pay", "Address": node["ServiceAddress"], "Port": 1}
+    consul.put(
+        "/v1/catalog/register",
+        {"Node": node["Node"], "Address": node["Address"], "SkipNodeUpdate": True, "Service": service},
+    )
+
+
+def no_node(consul: ConsulServer) -> None:
+    [node] = consul.get("/v1/catalog/service/pay")
+    consul.put("/v1/catalog/deregister", {"Node": node["Node"]})
+
+
+@pytest.mark.parametrize("deed", [another_protocol, no_resolver, another_row, another_port, no_node])
+async def test_what_somebody_else_does_is_seen_at_the_next_look(
+    bench: Workbench, consul: ConsulServer, deed: Callable[[ConsulServer], None]
+) -> None:
     bench.commit(pay=external("pay"), card=external("card", "192.0.2.11"))
     async with bench.house() as house:
         room = house.room(bench.name)
         await room.run(Options(), Silent())
-        await room.run(Options(), Silent())
-        consul.put_entry("service-defaults", "pay", Protocol="tcp")
+        await room.rest()
+        calm = await room.run(Options(), Silent())
+        before = consul.dump()
+        deed(consul)
         report = await room.run(Options(), Silent())
+        after = await room.run(Options(), Silent())
 
+    assert calm.outcome is RunOutcome.UNCHANGED
     assert [(service.key.name, str(service.outcome)) for service in report.services] == [("pay", "applied")]
-    assert consul.entry("service-defaults", "pay")["Protocol"] == "http"
+    assert after.outcome is RunOutcome.UNCHANGED
+    assert consul.dump().keys() == before.keys()
+
+
+async def test_a_ledger_that_somebody_took_away_is_written_again(bench: Workbench, consul: ConsulServer) -> None:
+    bench.commit(pay=external("pay"))
+    key = "svc-handler/ledger/default/default/pay"
+    async with bench.house() as house:
+        room = house.room(bench.name)
+        await room.run(Options(), Silent())
+        await room.run(Options(), Silent())
+        consul.delete(f"/v1/kv/{key}")
+        await room.run(Options(), Silent())
+
+    assert consul.value(key)
