@@ -53,7 +53,7 @@ HERE = "the given directory"
 
 COLLECTOR = (100_000, 20, 100)
 """How many objects are made before Python looks for circles among them, and how often it looks among older ones (its own figures
-are 700, 10 and 10). A run makes millions, of which hardly any is in a circle; looking for them took 40 % of it
+are 700, 10 and 10). A run makes millions, of which hardly any is in a circle; looking for them took a third of it and more
 (docs/performance.md)."""
 
 LINK_SECONDS = 3600.0
