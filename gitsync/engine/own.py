@@ -58,7 +58,9 @@ async def clean_up(world: World, sync: Sync, seen: Look, progress: Progress) -> 
 async def _tidied(world: World, sync: Sync, session: str, record: object, progress: Progress) -> None:
     dead = isinstance(record, dict) and is_dead(record)
     if dead and isinstance(record, dict):
-        progress.say(f"the run {record.get('run')} of process {record.get('pid')} was killed: ending its session")
+        progress.say(
+            f"the run {record.get('run')} of process {record.get('pid')} is over and left its session: ending it"
+        )
         await retried(partial(world.consul.destroy_session, session), world.clock)
     if dead or not await retried(partial(world.consul.session_exists, session), world.clock):
         await retried(partial(world.consul.transact, [Op("delete", kv.holder(sync.owner, session))]), world.clock)

@@ -10,9 +10,10 @@ from collections.abc import Callable
 import pytest
 
 from gitsync.engine.look import Look
+from gitsync.model.key import ServiceKey
 from gitsync.model.run import RunOutcome
 from gitsync.model.sync import Options
-from gitsync.wire import Silent
+from gitsync.wire import House, Silent
 from tests.servers.consul import ConsulServer
 from tests.workbench import Workbench, external, static
 
@@ -219,3 +220,30 @@ async def test_a_ledger_that_somebody_took_away_is_written_again(bench: Workbenc
         await room.run(Options(), Silent())
 
     assert consul.value(key)
+
+
+async def test_whom_a_service_leads_to_is_its_plans_concern(bench: Workbench, consul: ConsulServer) -> None:
+    stranger = {
+        "Node": "theirs",
+        "Address": "192.0.2.99",
+        "Service": {"ID": "stranger", "Service": "stranger", "Port": 1},
+    }
+    consul.put("/v1/catalog/register", stranger)
+    bench.commit(
+        pay=external("pay", resolver="failover: { '*': { service: stranger } }"), card=external("card", "192.0.2.11")
+    )
+
+    async def said(house: House) -> list[str]:
+        plan = (await house.room(bench.name).plan(Options(), Silent(), defaults=house.defaults)).plan
+        return [finding.code for finding in plan.services[ServiceKey("pay")].findings]
+
+    async with bench.house() as house:
+        await house.room(bench.name).run(Options(), Silent())
+        before = await said(house)
+        consul.put("/v1/catalog/deregister", {"Node": "theirs"})
+        after = await said(house)
+        async with bench.house() as other:
+            assert after == await said(other)
+
+    assert "reference-missing" not in before
+    assert "reference-missing" in after

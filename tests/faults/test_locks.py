@@ -63,7 +63,7 @@ async def test_the_lock_of_a_dead_process_of_this_host_is_taken_over_at_once(
         report = await house.room(bench.name).run(Options(), heard)
 
     assert report.outcome is RunOutcome.APPLIED, report
-    assert any("was killed" in sentence for sentence in heard.sentences)
+    assert any("is over" in sentence for sentence in heard.sentences)
     assert consul.keys("svc-handler/owners/test/payments/holders/") == []
 
 
@@ -139,3 +139,25 @@ async def test_two_processes_of_one_sync_at_once_both_end_in_order(bench: Workbe
     assert exit_code(await bench.sync()) == 0
     assert (await bench.plan()).plan.empty
     assert len(consul.entries("service-defaults")) == 6
+
+
+async def test_a_process_that_could_not_end_its_session_does_not_wait_for_it(
+    bench: Workbench, consul: ConsulServer
+) -> None:
+    bench.commit(pay=external("pay"))
+    heard = Heard()
+    async with FaultProxy(consul.url) as proxy:
+        bench.address = proxy.url
+        async with bench.house() as house:
+            room = house.room(bench.name)
+            proxy.script(Fault.ERROR_BEFORE, r"PUT /v1/session/destroy", times=0)
+            await room.run(Options(), Silent())
+            left = consul.get("/v1/session/list")
+            proxy.clear()
+            bench.commit(pay=external("pay", "192.0.2.77"))
+            report = await room.run(Options(), heard)
+
+    assert [each["Name"] for each in left] == ["svc-handler:payments"]
+    assert report.outcome is RunOutcome.APPLIED
+    assert not [sentence for sentence in heard.sentences if "waiting" in sentence]
+    assert consul.get("/v1/session/list") == []

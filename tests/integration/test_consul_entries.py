@@ -163,3 +163,40 @@ async def test_what_the_token_may_not_see_is_forbidden_by_name_and_missing_from_
             await ours.read_entry(Kind.DEFAULTS, "pay")
         with pytest.raises(Forbidden):
             await ours.put_entry(PAY, index=0)
+
+
+async def test_a_list_that_was_shortened_is_never_kept(consul_acl: ConsulServer):
+    def rules(services: str) -> str:
+        return f'{services} agent_prefix "" {{ policy = "read" }}'
+
+    consul_acl.put_entry("service-defaults", "pay", Protocol="http")
+    consul_acl.put_entry("service-defaults", "shop", Protocol="http")
+    few, all_of_them = 'service "shop" { policy = "read" }', 'service_prefix "" { policy = "read" }'
+    policy = consul_acl.put("/v1/acl/policy", {"Name": "grows", "Rules": rules(few)})
+    token = consul_acl.put("/v1/acl/token", {"Policies": [{"ID": policy["ID"]}]})["SecretID"]
+    async with connect(consul_acl.url, token=lambda: token) as (ours, features):
+        before = (await ours.lists([Kind.DEFAULTS]))[Kind.DEFAULTS]
+        consul_acl.put(f"/v1/acl/policy/{policy['ID']}", {"Name": "grows", "Rules": rules(all_of_them)})
+        after = (await ours.lists([Kind.DEFAULTS]))[Kind.DEFAULTS]
+
+    assert [entry.name for entry in before.entries] == ["shop"]
+    if features.version >= (1, 11, 0):  # before, Consul does not say it: what it shortened is kept for FRESH_SECONDS
+        assert [entry.name for entry in after.entries] == ["pay", "shop"]
+
+
+async def test_lists_that_nobody_touched_are_read_once(ours: Consul, consul: ConsulServer):
+    consul.put_entry("service-defaults", "pay", Protocol="http")
+    first = await ours.lists([Kind.DEFAULTS, Kind.RESOLVER])
+    before = ours.requests.copy()
+
+    again = await ours.lists([Kind.DEFAULTS, Kind.RESOLVER])
+    asked = ours.requests - before
+    consul.put_entry("service-resolver", "pay")
+    changed = await ours.lists([Kind.DEFAULTS, Kind.RESOLVER])
+
+    assert again[Kind.DEFAULTS] is first[Kind.DEFAULTS]
+    assert asked.total() == 1
+    assert changed[Kind.DEFAULTS].entries[0] is first[Kind.DEFAULTS].entries[0], (
+        "what did not change is the same object"
+    )
+    assert [entry.name for entry in changed[Kind.RESOLVER].entries] == ["pay"]

@@ -350,6 +350,22 @@ class TestWithoutGit:
             shutil.rmtree(broken)
         assert refused
 
+    def test_an_object_that_is_another_than_its_name_says_is_not_here(self, bare, tmp_path):
+        swapped = tmp_path / "swapped"
+        shutil.copytree(bare / "objects" / "pack", swapped / "objects" / "pack")
+        path = min(swapped.rglob("*.idx"))
+        path.chmod(0o600)
+        index = bytearray(path.read_bytes())
+        names, count = 8 + 256 * 4, int.from_bytes(index[8 + 255 * 4 : 8 + 256 * 4], "big")
+        places = names + count * 24
+        index[places : places + 8] = index[places + 4 : places + 8] + index[places : places + 4]
+        path.write_bytes(index)
+
+        for at in (0, 1):
+            oid = bytes(index[names + at * 20 : names + at * 20 + 20]).hex()
+            with Packs(swapped) as packs, pytest.raises(NotHere):
+                packs.read(oid)
+
     def test_more_than_a_little_is_left_to_git(self, repository, monkeypatch):
         lines = ROWS.splitlines(keepends=True) * 40
         big = os.urandom(1000) * (OBJECT_BYTES // 1000 + 1)
