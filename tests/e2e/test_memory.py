@@ -230,7 +230,8 @@ async def test_whom_a_service_leads_to_is_its_plans_concern(bench: Workbench, co
     }
     consul.put("/v1/catalog/register", stranger)
     bench.commit(
-        pay=external("pay", resolver="failover: { '*': { service: stranger } }"), card=external("card", "192.0.2.11")
+        pay=external("pay", protocol="tcp", resolver="failover: { '*': { service: stranger } }"),
+        card=external("card", "192.0.2.11"),
     )
 
     async def said(house: House) -> list[str]:
@@ -238,12 +239,13 @@ async def test_whom_a_service_leads_to_is_its_plans_concern(bench: Workbench, co
         return [finding.code for finding in plan.services[ServiceKey("pay")].findings]
 
     async with bench.house() as house:
-        await house.room(bench.name).run(Options(), Silent())
+        report = await house.room(bench.name).run(Options(), Silent())
         before = await said(house)
         consul.put("/v1/catalog/deregister", {"Node": "theirs"})
         after = await said(house)
         async with bench.house() as other:
             assert after == await said(other)
 
+    assert report.outcome is RunOutcome.APPLIED
     assert "reference-missing" not in before
     assert "reference-missing" in after
