@@ -97,6 +97,11 @@ class Kept(Generic[T]):
     def __init__(self) -> None:
         self._made: tuple[tuple[Any, ...], T] | None = None
 
+    @property
+    def last(self) -> T | None:
+        """The last result, whatever it was made from."""
+        return self._made[1] if self._made else None
+
     def of(self, make: Callable[[], T], *inputs: Any) -> T:
         """The result for *inputs*: the last one if they are equal to the last ones, else what *make* makes."""
         if self._made is None or self._made[0] != inputs:
@@ -119,7 +124,7 @@ class Decision:
 class Memory:
     """What was made of equal things before, each with what it was made from.
 
-    ledger: by key, with the bytes it was read from. accepted: what the last revision wanted; desired: the same, rendered.
+    ledger: by key, with the bytes it was read from. accepted: what the last revision wanted; desires: the same, rendered.
     decision: the last whole plan.
     """
 
@@ -129,7 +134,6 @@ class Memory:
     ledgers: Kept[Ledgers] = field(default_factory=Kept)
     ledger: Mapping[ServiceKey, tuple[bytes, Ledger]] = field(default_factory=dict)
     desires: Kept[Desires] = field(default_factory=Kept)
-    desired: Desires | None = None
     accepted: Accepted | None = None
     wanted_places: Places[Rendered] = field(default_factory=Places)
     known_places: Places[Ledger] = field(default_factory=Places)

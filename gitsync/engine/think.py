@@ -18,7 +18,7 @@ from gitsync.engine.memory import Decision, Desires, Memory, moved
 from gitsync.engine.stirred import stirred
 from gitsync.model.component import Found, Ledger
 from gitsync.model.context import RenderContext
-from gitsync.model.desired import ParsedFile
+from gitsync.model.desired import Desired, ParsedFile
 from gitsync.model.features import Features
 from gitsync.model.finding import Finding
 from gitsync.model.key import Kind, ServiceKey
@@ -41,30 +41,38 @@ def desire(
 ) -> Desires:
     """Accept the files of *revision* and render what they want."""
     context = context_of(sync, features)
-    return memory.desires.of(
-        lambda: _desire(files, ledgers, sync, context, revision, memory), files, ledgers, sync, context, revision
-    )
+
+    def made() -> Desires:
+        desired = _accepted(files, ledgers, revision, context, memory)
+        return _rendered(desired, memory.desires.last, context)
+
+    return memory.desires.of(made, files, ledgers, revision, context)
 
 
-def _desire(
+def _accepted(
     files: tuple[ParsedFile, ...],
     ledgers: Mapping[ServiceKey, Ledger],
-    sync: Sync,
-    context: RenderContext,
     revision: str,
+    context: RenderContext,
     memory: Memory,
-) -> Desires:
-    last = memory.desired if memory.desired and memory.desired.context == context else None
-    known = last.desired.services if last else {}
-    owner, enterprise = str(sync.owner), context.features.enterprise
-    desired = None
-    if memory.accepted:
-        desired = accept_again(memory.accepted, files, ledgers, owner=owner, revision=revision, enterprise=enterprise)
+) -> Desired:
+    """What *revision* wants: from the last one where that will do, else from all files."""
+    last, owner, enterprise = memory.accepted, context.owner, context.features.enterprise
+    desired: Desired | None = None
+    if last:
+        desired = accept_again(last, files, ledgers, owner=owner, revision=revision, enterprise=enterprise)
     if desired is None:
+        known = last.desired.services if last else {}
         desired = accept(files, ledgers, owner=owner, revision=revision, enterprise=enterprise, known=known)
     memory.accepted = Accepted(files, ledgers, desired)
-    rendered = dict(last.rendered) if last else {}
-    pairs = dict(last.pairs) if last else {}
+    return desired
+
+
+def _rendered(desired: Desired, last: Desires | None, context: RenderContext) -> Desires:
+    """*desired* with its components; what is wanted as before is not rendered again."""
+    last = last if last and last.context == context else None
+    rendered, pairs = (dict(last.rendered), dict(last.pairs)) if last else ({}, {})
+    known = last.desired.services if last else {}
     for key in moved(desired.services, known):
         wanted, before = desired.services.get(key), known.get(key)
         if wanted is None:
@@ -73,8 +81,7 @@ def _desire(
         if before is None or (before.hash, before.place) != (wanted.hash, wanted.place):
             rendered[key] = render(wanted.spec, wanted.place, context)
         pairs[key] = (wanted, rendered[key])
-    memory.desired = Desires(desired, rendered, pairs, context)
-    return memory.desired
+    return Desires(desired, rendered, pairs, context)
 
 
 def policy_of(sync: Sync, options: Options, approvals: tuple[Approval, ...]) -> Policy:

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,13 @@ async def together(work: Iterable[Any], do: Callable[[Any], Awaitable[None]]) ->
     return time.perf_counter() - began
 
 
+async def transact(client: aiohttp.ClientSession, txn: URL, body: bytes) -> None:
+    """Send one transaction, which has to happen."""
+    async with client.put(txn, data=body) as answer:
+        said = await answer.read()
+    assert answer.status == 200, said
+
+
 async def bare_writes(url: str, bodies: Bodies) -> Spent:
     """Write them all, entries first."""
     config, txn = URL(f"{url}/v1/config?cas=0", encoded=True), URL(f"{url}/v1/txn")
@@ -144,18 +152,13 @@ async def bare_writes(url: str, bodies: Bodies) -> Spent:
                 said = await answer.read()
             assert said.strip() == b"true", said
 
-        async def transact(body: bytes) -> None:
-            async with client.put(txn, data=body) as answer:
-                said = await answer.read()
-            assert answer.status == 200, said
-
         gc.collect()
         entries = 0.0
         for kind in bodies.entries:
             entries += await together(kind, put)
-        catalog = await together(bodies.catalog, transact)
-        intents = await together(bodies.intents, transact)
-        return Spent(entries, catalog, intents, await together(bodies.records, transact))
+        catalog = await together(bodies.catalog, partial(transact, client, txn))
+        intents = await together(bodies.intents, partial(transact, client, txn))
+        return Spent(entries, catalog, intents, await together(bodies.records, partial(transact, client, txn)))
 
 
 async def bare_reads(url: str, reads: Sequence[Sent]) -> tuple[float, int]:
@@ -240,16 +243,12 @@ async def bare_prune(url: str, sent: Sequence[Sent]) -> tuple[float, float, int]
                 await answer.read()
             assert answer.status == 200, answer
 
-        async def transact(body: bytes) -> None:
-            async with client.put(txn, data=body) as answer:
-                said = await answer.read()
-            assert answer.status == 200, said
-
         gc.collect()
         entries = 0.0
         for kind in paths.values():
             entries += await together(kind, delete)
-        rest = await together(others.catalog, transact) + await together(others.intents + others.records, transact)
+        send = partial(transact, client, txn)
+        rest = await together(others.catalog, send) + await together(others.intents + others.records, send)
     for name, kept in gateways.items():
 
         def keep(body: dict[str, Any], kept: set[str] = kept) -> None:
