@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from gitsync.model import jsontext
 from gitsync.model.errors import Unavailable
 
 LONGEST_QUOTE = 600
@@ -30,7 +30,7 @@ class Answer:
     def json(self) -> Any:
         """The body, decoded. Raises Unavailable if it is no JSON: then something else than Consul answered."""
         try:
-            return json.loads(self.body)
+            return jsontext.parsed(self.body)
         except ValueError as error:
             raise Unavailable(
                 f"the answer is not JSON but {self.text[:200]!r}: something between gitsync and Consul answered. "

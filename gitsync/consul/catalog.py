@@ -10,11 +10,12 @@ from typing import Any
 
 from gitsync.consul import txn
 from gitsync.consul.answer import Answer
-from gitsync.consul.client import Client, json_text, segment
+from gitsync.consul.client import Client, segment
 from gitsync.consul.entries import CONSISTENT
 from gitsync.consul.placing import ESM_CHECK, place, raw_node, service_in, takes_away
 from gitsync.consul.shelf import Shelf
 from gitsync.consul.txn import MOST_OPERATIONS
+from gitsync.model import jsontext
 from gitsync.model.component import Body, CatalogCheck, CatalogNode, CatalogService
 from gitsync.model.errors import Forbidden, StaleIndex, Unavailable
 from gitsync.model.key import SERVICE_MARK
@@ -274,7 +275,7 @@ class Catalog:
         while left:
             outcome = await txn.run(
                 self._client,
-                [json_text(operations[name]) for name in left],
+                [jsontext.compact(operations[name]) for name in left],
                 write=False,
                 what=what,
                 datacenter=datacenter,
@@ -299,7 +300,7 @@ class Catalog:
         guard = [{"KV": {"Verb": "check-session", "Key": fence[0], "Session": fence[1]}}] if fence else []
         outcome = await txn.run(
             self._client,
-            [json_text(each) for each in (*guard, *operations)],
+            [jsontext.compact(each) for each in (*guard, *operations)],
             write=True,
             what=what,
             datacenter=datacenter,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ from gitsync import __version__
 from gitsync.consul.answer import Answer
 from gitsync.consul.credentials import Tls, checked
 from gitsync.consul.verdict import Refused, classify, lost
+from gitsync.model import jsontext
 from gitsync.model.errors import Invalid
 
 POOL = 64
@@ -118,7 +118,7 @@ class Client:
         area = path.split("/", 3)[2].partition("?")[0]
         self.requests[method, "txn-get" if area == "txn" and not write else area] += 1
         url = self._url(_target(path, params))
-        content = None if body is None else body if isinstance(body, bytes) else encoded(body)
+        content = None if body is None else body if isinstance(body, bytes) else jsontext.compact(body)
         if urgent:
             return await self._send(method, url, content, write=write, what=what)
         async with self._slots:
@@ -207,15 +207,6 @@ def key_path(key: str) -> str:
             f"no request can name the key {key!r}: a URL cannot carry it. It has to be removed from Consul by other means."
         )
     return "/v1/kv/" + quote(key, safe="/")
-
-
-json_text = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
-"""A value as JSON. json.dumps makes an encoder for each call."""
-
-
-def encoded(body: Any) -> bytes:
-    """*body* as the JSON that is sent."""
-    return json_text(body).encode()
 
 
 def _base_url(url: str) -> tuple[str, str]:

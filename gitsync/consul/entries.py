@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from gitsync.consul.answer import Answer
-from gitsync.consul.client import Client, encoded, segment
+from gitsync.consul.client import Client, segment
 from gitsync.consul.shelf import Shelf
 from gitsync.consul.verdict import unclear
+from gitsync.model import jsontext
 from gitsync.model.component import Body, Entry, Listing
 from gitsync.model.errors import StaleIndex, Unavailable
 from gitsync.model.features import Feature, Features
@@ -95,7 +96,7 @@ class Entries:
         this write made it. Source: Consul HTTP API, PUT /v1/config.
         """
         what = f"{body['Kind']}/{body['Name']}"
-        answer = await self._client.ask("PUT", "/v1/config", {"cas": _cas(index)}, encoded(body), what=what)
+        answer = await self._client.ask("PUT", "/v1/config", {"cas": _cas(index)}, jsontext.compact(body), what=what)
         if not was_done(answer, what):
             raise StaleIndex(what, index)
 

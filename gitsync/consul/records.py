@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import binascii
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,9 +9,10 @@ from typing import Any, Protocol, TypeVar
 
 from gitsync.consul import txn
 from gitsync.consul.answer import Answer
-from gitsync.consul.client import Client, json_text, key_path
+from gitsync.consul.client import Client, key_path
 from gitsync.consul.shelf import Shelf
 from gitsync.consul.txn import MOST_BYTES, MOST_OPERATIONS, Failure
+from gitsync.model import jsontext
 from gitsync.model.errors import Forbidden, Unavailable
 from gitsync.model.features import Feature, Features
 
@@ -50,16 +50,16 @@ class Op(Protocol):
     def session(self) -> str: ...
 
 
-def text_of(op: Op) -> str:
+def text_of(op: Op) -> bytes:
     """The operation as /v1/txn takes it, in JSON."""
-    text = f'{{"KV":{{"Verb":"{op.verb}","Key":{json_text(op.key)}'
+    text = b'{"KV":{"Verb":"%b","Key":%b' % (op.verb.encode(), jsontext.compact(op.key))
     if op.verb in ("set", "cas", "lock"):
-        text += f',"Value":"{base64.b64encode(op.value).decode()}"'
+        text += b',"Value":"%b"' % binascii.b2a_base64(op.value, newline=False)
     if op.verb in ("cas", "delete-cas", "check-index"):
-        text += f',"Index":{op.index:d}'
+        text += b',"Index":%d' % op.index
     if op.session:
-        text += f',"Session":{json_text(op.session)}'
-    return text + "}}"
+        text += b',"Session":%b' % jsontext.compact(op.session)
+    return text + b"}}"
 
 
 _FRAME = len('{"KV":{"Verb":"delete-tree","Key":"","Value":"","Index":18446744073709551615,"Session":""}},')
@@ -207,7 +207,7 @@ def _pair(found: Mapping[str, Any]) -> Pair:
     try:
         return Pair(
             key=found["Key"],
-            value=base64.b64decode(found["Value"] or "", validate=True),
+            value=binascii.a2b_base64(found["Value"] or "", strict_mode=True),
             create_index=found["CreateIndex"],
             modify_index=found["ModifyIndex"],
             session=found.get("Session") or "",

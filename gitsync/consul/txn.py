@@ -60,7 +60,7 @@ class Outcome:
 
 
 async def run(
-    client: Client, operations: Sequence[str], *, write: bool, what: str, datacenter: str | None = None
+    client: Client, operations: Sequence[bytes], *, write: bool, what: str, datacenter: str | None = None
 ) -> Outcome:
     """Send one transaction, its operations as JSON.
 
@@ -70,7 +70,7 @@ async def run(
     Raises Fenced if a session check failed, TokenGone, Refused for what no retry helps, Unknown if it may have happened.
     Source: Consul HTTP API, PUT /v1/txn.
     """
-    body = f"[{','.join(operations)}]".encode()
+    body = b"[%b]" % b",".join(operations)
     if len(operations) > MOST_OPERATIONS or len(body) > MOST_BYTES:
         size = f"{len(operations)} operations and {len(body)} bytes; Consul takes {MOST_OPERATIONS} and {MOST_BYTES}"
         raise Refused(f"{what}: the transaction is too large, {size}.")

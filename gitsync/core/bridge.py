@@ -241,6 +241,7 @@ def _subsets(outlook: Outlook, name: str, change: Change, result: Bridges) -> No
     expand = replace(
         steps[-1],
         after=wide,
+        after_hash="",
         diff=field_diffs(Kind.RESOLVER, steps[-1].before, wide),
         reason=f"first with both, because routes still name the subset {_words(named)}",
         bridge=True,

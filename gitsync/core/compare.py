@@ -8,7 +8,6 @@ from functools import lru_cache
 from gitsync.core.codes import note
 from gitsync.core.diff import differs, field_diffs
 from gitsync.core.merge import merged
-from gitsync.core.normalize import content_hash
 from gitsync.core.ownership import Adoption, Claim, Standing, claim
 from gitsync.core.sight import Sight
 from gitsync.model.component import Component, Ledger, LedgerComponent, Observed
@@ -70,7 +69,7 @@ def _expected(same: _Same) -> tuple[LedgerComponent, ...]:
         LedgerComponent(
             component.key,
             "written",
-            content_hash(component.key.kind, component.body),
+            component.hash,
             tuple(sorted(component.body.get("Meta") or ())) if component.key.kind in ENTRY_KINDS else (),
         )
         for component in sorted(same.components, key=lambda component: _spot(component.key))
@@ -261,7 +260,10 @@ def _write(
         again = recorded is not None and recorded.state == "written"
         reason = "somebody deleted it" if again else f"wanted by {wanted.place}"
         diff = field_diffs(key.kind, None, component.body)
-        return Change(key, Action.CREATE, WRITE_PHASE[key.kind], None, component.body, 0, diff, reason), ()
+        change = Change(
+            key, Action.CREATE, WRITE_PHASE[key.kind], None, component.body, 0, diff, reason, after_hash=component.hash
+        )
+        return change, ()
     meta_keys = frozenset(recorded.meta_keys) if recorded else None
     body, carried = merged(key.kind, component.body, seen.body, our_meta_keys=meta_keys)
     if not differs(key.kind, body, seen.body) and not taken:
@@ -270,7 +272,7 @@ def _write(
         reason = "adopted"
     elif ledger and ledger.spec_hash != wanted.hash:
         reason = f"the spec changed ({wanted.place})"
-    elif recorded and recorded.state == "written" and recorded.hash == content_hash(key.kind, component.body):
+    elif recorded and recorded.state == "written" and recorded.hash == component.hash:
         reason = "somebody changed it"
     else:
         reason = "the rendering, the configuration or this Consul changed"

@@ -26,5 +26,6 @@ def plan_digest(digests: Mapping[ServiceKey, str]) -> str:
 
 def _step(change: Change) -> list[object]:
     kind = change.key.kind
-    before, after = (None if body is None else content_hash(kind, body) for body in (change.before, change.after))
+    before = None if change.before is None else content_hash(kind, change.before)
+    after = None if change.after is None else change.after_hash or content_hash(kind, change.after)
     return [str(kind), change.key.at, str(change.action), before, after]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
 from gitsync.core.schema import PLAIN, SCHEMA, Items, Labels, Leaf, Named, Shape, Struct, Tenancy
+from gitsync.model import jsontext
 from gitsync.model.component import Body
 from gitsync.model.key import DEFAULT, Kind
 
@@ -17,10 +17,6 @@ Scope = tuple[str, str]
 
 TOP: Scope = (DEFAULT, DEFAULT)
 TRIVIAL = frozenset({"", "0s"})
-
-
-_ENCODED = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
-"""json.dumps makes an encoder for each call."""
 
 
 def canonical(kind: Kind, body: Body) -> dict[str, Any]:
@@ -64,7 +60,7 @@ def _content_hash(kind: Kind, same: _Same) -> str:
 
 def canonical_json(value: Any) -> bytes:
     """The one JSON text of a canonical value."""
-    return _ENCODED(value).encode()
+    return jsontext.ordered(value)
 
 
 def canonical_value(shape: Shape, value: Any, scope: Scope) -> Any:

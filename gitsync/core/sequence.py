@@ -39,6 +39,7 @@ def order_resolvers(outlook: Outlook, result: Bridges) -> None:
             first = replace(
                 steps[at],
                 after=bare,
+                after_hash="",
                 diff=field_diffs(Kind.RESOLVER, steps[at].before, bare),
                 reason="first without what it names, because that names it back",
                 bridge=True,

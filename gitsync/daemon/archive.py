@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from gitsync.daemon.shared import Shared
 from gitsync.engine.ports import Archive, ComponentRow, ServiceVersion
@@ -24,13 +24,9 @@ class LateArchive:
         async with self._archive.held() as archive:
             await archive.finish_run(report)
 
-    async def record_services(self, rows: Iterable[ServiceVersion]) -> None:
+    async def record_services(self, rows: Sequence[ServiceVersion], components: Sequence[ComponentRow] = ()) -> None:
         async with self._archive.held() as archive:
-            await archive.record_services(rows)
-
-    async def record_components(self, rows: Iterable[ComponentRow]) -> None:
-        async with self._archive.held() as archive:
-            await archive.record_components(rows)
+            await archive.record_services(rows, components)
 
     async def record_holds(self, sync: str, holds: Sequence[Hold]) -> None:
         async with self._archive.held() as archive:

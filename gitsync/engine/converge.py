@@ -23,11 +23,14 @@ from gitsync.model.key import OWNER_MARK, ComponentKey, Kind, ServiceKey
 from gitsync.model.plan import Plan, Verdict
 from gitsync.model.run import Outcome
 
-BATCHES = 8
+BATCHES = 24
 """Transactions of records in flight at a time."""
 
-PORTION = 320
-"""Services whose records are made at a time: while they are sent, the next are made."""
+PORTION = 64
+"""Services that are locked, or whose records are made, at a time: while they are sent, the next are made."""
+
+CHAPTER = 2048
+"""Services whose history is written in one transaction of the store."""
 
 ROUNDS = 5
 """How often a service that somebody else keeps writing is planned anew before it is given up as contested."""
@@ -191,7 +194,16 @@ async def _finish_verified(work: Work, keys: frozenset[ServiceKey], plan: Plan, 
         datacenter=work.world.features.datacenter,
     )
     places = asyncio.Semaphore(BATCHES)
+    kept: list[_Closing] = []
     async with together() as group:
+
+        async def close(part: Mapping[ServiceKey, _Closing]) -> None:
+            kept.extend(await _close(work, part, places))
+            if len(kept) >= CHAPTER:
+                chapter = kept.copy()
+                kept.clear()
+                await _remember(work, chapter)
+
         for portion in portions(empty, PORTION):
             part = {}
             for key in portion:
@@ -204,13 +216,20 @@ async def _finish_verified(work: Work, keys: frozenset[ServiceKey], plan: Plan, 
                     part[key] = _Closing(work.intents[key], "deleted", removal_ops(key, session=work.lease.id))
                 else:
                     part[key] = _closing(work, key, sight, leaving[key], lingering)
-            group.create_task(_close(work, part, places))
+            group.create_task(close(part))
             await asyncio.sleep(0)
+    await _remember(work, kept)
     return frozenset(empty)
 
 
-async def _close(work: Work, closing: Mapping[ServiceKey, _Closing], places: asyncio.Semaphore) -> None:
-    """Write the records of some services, in Consul and then in the store: they are done, or what failed is said."""
+async def _remember(work: Work, kept: Sequence[_Closing]) -> None:
+    """Write the history of some services that are done."""
+    versions = [_version(each.record, each.state) for each in kept]
+    await work.world.archive.record_services(versions, [row for each in kept for row in each.rows])
+
+
+async def _close(work: Work, closing: Mapping[ServiceKey, _Closing], places: asyncio.Semaphore) -> list[_Closing]:
+    """Write the records of some services in Consul: they are done, or what failed is said. Those of which there is a history."""
     failed: dict[ServiceKey, GitsyncError] = {}
     await send(work, {key: each.ops for key, each in closing.items()}, failed, places)
     for key, each in closing.items():
@@ -218,10 +237,8 @@ async def _close(work: Work, closing: Mapping[ServiceKey, _Closing], places: asy
         work.done[key] = Done(Outcome.APPLIED if changed else Outcome.UNCHANGED)
     for key, error in failed.items():
         _fail(work, key, Failed("record", error))
-    kept = [each for key, each in closing.items() if key not in failed]
-    await work.world.archive.record_services([_version(each.record, each.state) for each in kept])
-    await work.world.archive.record_components([row for each in kept for row in each.rows])
     work.progress.advance(len(closing))
+    return [each for key, each in closing.items() if key not in failed]
 
 
 @dataclass(frozen=True, slots=True)

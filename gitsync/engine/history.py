@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from gitsync.engine.ports import Archive, ComponentRow, ServiceVersion
 from gitsync.model.errors import GitsyncError
@@ -39,13 +39,9 @@ class Tolerant:
 
     # A database that is locked makes each try wait: in the middle of a run one failure is enough.
 
-    async def record_services(self, rows: Iterable[ServiceVersion]) -> None:
+    async def record_services(self, rows: Sequence[ServiceVersion], components: Sequence[ComponentRow] = ()) -> None:
         if not self.trouble:
-            await self._kept(lambda to: to.record_services(rows))
-
-    async def record_components(self, rows: Iterable[ComponentRow]) -> None:
-        if not self.trouble:
-            await self._kept(lambda to: to.record_components(rows))
+            await self._kept(lambda to: to.record_services(rows, components))
 
     async def record_holds(self, sync: str, holds: Sequence[Hold]) -> None:
         await self._kept(lambda to: to.record_holds(sync, holds))

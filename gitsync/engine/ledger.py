@@ -196,5 +196,5 @@ def _resource(key: ComponentKey, component: Component, seen: Observed | None) ->
         "id": f"{key.kind}/{key.service.partition}/{key.service.namespace}/{name}",
         "create_index": seen.create_index if seen else 0,
         "modify_index": seen.modify_index if seen else 0,
-        "hash": content_hash(key.kind, component.body),
+        "hash": component.hash,
     }

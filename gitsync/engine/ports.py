@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -161,8 +161,9 @@ class Archive(Protocol):
 
     async def begin_run(self, *, run: str, sync: str, revision: str, trigger: str, started: str) -> None: ...
     async def finish_run(self, report: RunReport) -> None: ...
-    async def record_services(self, rows: Iterable[ServiceVersion]) -> None: ...
-    async def record_components(self, rows: Iterable[ComponentRow]) -> None: ...
+    async def record_services(self, rows: Sequence[ServiceVersion], components: Sequence[ComponentRow] = ()) -> None:
+        """Versions of services, and all that those of *components* have in Consul now."""
+
     async def record_holds(self, sync: str, holds: Sequence[Hold]) -> None: ...
     async def touch(self, sync: str, *, revision: str, checked: str) -> None: ...
 

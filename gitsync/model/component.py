@@ -19,11 +19,12 @@ class Component:
 
     `body` by kind: a config entry as PUT /v1/config takes it, with Meta, without indexes; a gateway row as it stands in a
     terminating-gateway's `Services`; for a catalog node `{Node, Datacenter, Address, NodeMeta, Service: {ID, Service, Address,
-    Port, Meta}, Check: {CheckID, Name, Definition} | absent}`.
+    Port, Meta}, Check: {CheckID, Name, Definition} | absent}`. hash: its content hash.
     """
 
     key: ComponentKey
     body: Body
+    hash: str
 
 
 @dataclass(frozen=True, slots=True)

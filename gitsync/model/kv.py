@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from gitsync.model import jsontext
 from gitsync.model.component import Ledger, LedgerComponent, Origin
 from gitsync.model.errors import Rejected
 from gitsync.model.key import ComponentKey, Kind, Owner, ServiceKey
@@ -46,13 +46,9 @@ def holder(of: Owner, session: str) -> str:
     return f"{owner(of)}holders/{session}"
 
 
-_ENCODED = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
-"""json.dumps makes an encoder for each call."""
-
-
 def dump(value: Any) -> bytes:
     """JSON with sorted keys: equal values give equal bytes, and KV writes of equal bytes do not move an index."""
-    return _ENCODED(value).encode()
+    return jsontext.ordered(value)
 
 
 def ledger_json(record: Ledger) -> bytes:
@@ -90,7 +86,7 @@ def parse_ledger(key: ServiceKey, value: bytes, index: int) -> Ledger:
     """
     where = ledger(key)
     try:
-        record: Mapping[str, Any] = json.loads(value)
+        record: Mapping[str, Any] = jsontext.parsed(value)
         if record["schema"] > SCHEMA:
             raise Rejected(
                 f"{where} has schema {record['schema']}, this gitsync knows {SCHEMA}. Run the newer gitsync that wrote it."
@@ -223,7 +219,7 @@ def parse_owner(of: Owner, pairs: Iterable[tuple[str, bytes, int]]) -> OwnerReco
     for key, value, index in pairs:
         name = key.removeprefix(prefix)
         try:
-            record = json.loads(value)
+            record = jsontext.parsed(value)
             match name:
                 case "lineage":
                     found |= {"lineage": record["lineage"], "lineage_index": index}

@@ -72,6 +72,7 @@ class Change:
     before, after: the whole body in the shape of `Component.body`; after is what is sent. index: the ModifyIndex that was seen
     (0: absent). bridge: a step between, not the wanted state. take: the component is not ours yet and is adopted by this change.
     interrupts: it takes a live route, split, redirect or Destination away for a moment. rank: the order inside a phase.
+    after_hash: the content hash of *after*, "" where it was not asked for yet.
     """
 
     key: ComponentKey
@@ -86,6 +87,7 @@ class Change:
     take: bool = False
     interrupts: bool = False
     rank: int = 0
+    after_hash: str = ""
 
 
 @dataclass(frozen=True, slots=True)

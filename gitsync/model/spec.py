@@ -6,7 +6,6 @@ is complete, so that equal meaning is an equal hash. A validator raises `wrong(.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -14,6 +13,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from gitsync.model import jsontext
 from gitsync.model.connect import (
     Connect,
     HeaderMatch,
@@ -251,13 +251,9 @@ def _target_lengths(spec: ServiceSpec) -> Iterator[int]:
     return (len(service or spec.name) + (len(subset) + 1 if subset else 0) for service, subset in named)
 
 
-_ENCODED = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode
-"""json.dumps makes an encoder for each call."""
-
-
 def spec_hash(spec: ServiceSpec) -> str:
     """SHA-256 of the canonical JSON of *spec*: equal meaning, equal hash. The order of keys does not matter."""
-    return sha256(_ENCODED(spec.to_json()).encode()).hexdigest()
+    return sha256(jsontext.ordered(spec.to_json())).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
+from gitsync.model import jsontext
 from gitsync.model.errors import Invalid, Unavailable
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -74,7 +75,12 @@ async def opened(url: str) -> AsyncIterator[Database]:
     address = _address(url)
     shown = make_url(url).render_as_string(hide_password=True)
     try:
-        engine = create_async_engine(address, pool_pre_ping=address.get_backend_name() != "sqlite")
+        engine = create_async_engine(
+            address,
+            pool_pre_ping=address.get_backend_name() != "sqlite",
+            json_serializer=lambda value: jsontext.compact(value).decode(),
+            json_deserializer=jsontext.parsed,
+        )
     except ModuleNotFoundError:
         raise Invalid(
             f"the store {shown} needs psycopg, which is not installed: pip install 'gitsync[postgres]', or take sqlite:///FILE."

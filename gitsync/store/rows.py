@@ -44,16 +44,7 @@ def service_rows(run: str, services: Iterable[ServiceOutcome]) -> list[dict[str,
             "message": service.message,
             "retryable": service.retryable,
             "findings": [finding_json(finding) for finding in service.findings],
-            "diffs": [
-                {
-                    "component": diff.component,
-                    "action": str(diff.action),
-                    "fields": [
-                        {"path": field.path, "before": field.before, "after": field.after} for field in diff.fields
-                    ],
-                }
-                for diff in service.diffs
-            ],
+            "diffs": service.diffs,  # {component, action, fields: [{path, before, after}]} each, as the words of the model are
         }
         for service in services
     ]

@@ -133,16 +133,16 @@ class Store:
 
     # -- services and holds
 
-    async def record_services(self, rows: Iterable[Version]) -> None:
-        """Versions of services: new ones, and new states of known ones."""
+    async def record_services(self, rows: Sequence[Version], components: Sequence[Component] = ()) -> None:
+        """Versions of services: new ones, and new states of known ones; and all that the services of *components* have now."""
         now = _now()
-        values = [
+        versions = [
             {
                 "accessor_id": row.accessor_id,
                 "version": row.version,
                 "service": row.key.path,
                 "owner": row.owner,
-                "spec": dict(row.spec),
+                "spec": row.spec,
                 "spec_hash": row.spec_hash,
                 "state": row.state,
                 "origin_path": row.origin_path,
@@ -151,20 +151,7 @@ class Store:
             }
             for row in rows
         ]
-        if not values:
-            return
-        async with self._database.transaction() as connection:
-            await _upsert(connection, SERVICES, values)
-            gone = [value["accessor_id"] for value in values if value["state"] == "deleted"]
-            for portion in _portions(gone):
-                await connection.execute(
-                    delete(SERVICE_COMPONENTS).where(SERVICE_COMPONENTS.c.accessor_id.in_(portion))
-                )
-
-    async def record_components(self, rows: Iterable[Component]) -> None:
-        """What the services of *rows* have in Consul now, all of it."""
-        now = _now()
-        values = [
+        standing = [
             {
                 "accessor_id": row.accessor_id,
                 "kind": row.kind,
@@ -175,16 +162,19 @@ class Store:
                 "modify_index": row.modify_index,
                 "observed": now,
             }
-            for row in rows
+            for row in components
         ]
-        if not values:
+        if not (versions or standing):
             return
         async with self._database.transaction() as connection:
-            for portion in _portions(value["accessor_id"] for value in values):
+            await _upsert(connection, SERVICES, versions)
+            gone = {row["accessor_id"] for row in versions if row["state"] == "deleted"}
+            for portion in _portions({*gone, *(row["accessor_id"] for row in standing)}):
                 await connection.execute(
                     delete(SERVICE_COMPONENTS).where(SERVICE_COMPONENTS.c.accessor_id.in_(portion))
                 )
-            await connection.execute(insert(SERVICE_COMPONENTS), values)
+            if standing:
+                await connection.execute(insert(SERVICE_COMPONENTS), standing)
 
     async def record_holds(self, sync: str, holds: Sequence[Hold]) -> None:
         """The holds of *sync* that are open now; all others of it are closed."""

@@ -172,8 +172,9 @@ async def test_a_hold_that_comes_again_is_open_again(store: Store) -> None:
 
 
 async def test_versions_of_a_service_are_kept_and_change_their_state_only(store: Store) -> None:
-    await store.record_services([Version(), Version(version=2, spec_hash="h2", state="error")])
-    await store.record_components([Component(), Component(kind="service-router")])
+    await store.record_services(
+        [Version(), Version(version=2, spec_hash="h2", state="error")], [Component(), Component(kind="service-router")]
+    )
     await store.record_services([Version(version=2, spec_hash="h2", state="active")])
 
     assert [(row["version"], row["state"]) for row in await store.service_history(PAY)] == [
@@ -182,7 +183,7 @@ async def test_versions_of_a_service_are_kept_and_change_their_state_only(store:
     ]
     assert len(await store.components(PAY)) == 2
 
-    await store.record_components([Component()])
+    await store.record_services([], [Component()])
     assert [row["kind"] for row in await store.components(PAY)] == ["service-defaults"]
     await store.record_services([Version(version=2, spec_hash="h2", state="deleted")])
     assert await store.components(PAY) == []
@@ -232,7 +233,7 @@ async def test_names_places_and_indexes_of_any_size_are_kept(store: Store) -> No
     key = ServiceKey("n" * 128, "s" * 128, "p" * 128)
     place = f"{'d' * 64}/ext-{'n' * 128}.{'s' * 60}.{'p' * 60}"
     await store.record_services([Version(key=key, spec={"text": "ä☃\x00" * 1000})])
-    await store.record_components([Component(key=key, kind="catalog-node", at=place, modify_index=2**62)])
+    await store.record_services([], [Component(key=key, kind="catalog-node", at=place, modify_index=2**62)])
 
     assert (await store.service_history(key))[0]["spec"] == {"text": "ä☃\x00" * 1000}
     assert [(row["at"], row["modify_index"]) for row in await store.components(key)] == [(place, 2**62)]

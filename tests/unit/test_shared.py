@@ -105,7 +105,6 @@ async def test_a_history_that_cannot_be_opened_is_told_once_and_stops_nothing(ti
         await archive.begin_run(run="01", sync="pay", revision="", trigger="schedule", started="")
         await archive.finish_run(RunReport("01", "pay", "", "", "schedule", "", "", RunOutcome.APPLIED))
         await archive.record_services([])
-        await archive.record_components([])
         await archive.record_holds("pay", [])
         await archive.touch("pay", revision="", checked="")
 

@@ -12,8 +12,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gitsync.core.bridge import HTTP_LIKE
+from gitsync.core.entries.entry import component
 from gitsync.core.guard import PruneLimits
 from gitsync.core.ownership import Adoption
+from gitsync.core.normalize import content_hash
 from gitsync.core.plan import Policy, make_plan
 from gitsync.core.sight import Sight, hosts_of, permissions, protocol
 from gitsync.engine.ledger import applied, applying, deleting, standing
@@ -77,7 +79,7 @@ class Wish:
         def entry(kind: Kind, **fields: Any) -> None:
             body = {"Kind": str(kind), "Name": self.name, **fields}
             meta = {**(dict(self.labels) if kind is Kind.DEFAULTS else {}), **marks}
-            made.append(Component(ComponentKey(self.key, kind), {**body, "Meta": meta}))
+            made.append(component(ComponentKey(self.key, kind), {**body, "Meta": meta}))
 
         host = self.host or f"{self.name}.example"
         where = {} if self.external else {"Destination": {"Addresses": [host], "Port": self.port}}
@@ -104,7 +106,7 @@ class Wish:
                 source["Action"] = self.intentions
             entry(Kind.INTENTIONS, Sources=[source])
         made += [
-            Component(ComponentKey(self.key, Kind.GATEWAY_ROW, name), {"Name": self.name}) for name in self.gateways
+            component(ComponentKey(self.key, Kind.GATEWAY_ROW, name), {"Name": self.name}) for name in self.gateways
         ]
         if self.external:
             node = f"ext-{self.name}"
@@ -117,7 +119,7 @@ class Wish:
                     "ID": self.name, "Service": self.name, "Address": host, "Port": self.port, "Meta": dict(marks),
                 },
             }  # fmt: skip
-            made.append(Component(ComponentKey(self.key, Kind.CATALOG, f"{DC}/{node}"), body))
+            made.append(component(ComponentKey(self.key, Kind.CATALOG, f"{DC}/{node}"), body))
         return tuple(made)
 
     def wanted(self, revision: str = "r1", ledger: Ledger | None = None) -> Wanted:
@@ -363,7 +365,7 @@ def plan(
 ) -> Plan:
     """What the core plans for *wishes* in *world*. others: of Desired (refused, unreadable, paths, findings)."""
     wishes = list(wishes)
-    return make_plan(
+    made = make_plan(
         desire(world, wishes, **others),
         {wish.key: Rendered(wish.components(owner)) for wish in wishes},
         judged or {},
@@ -372,6 +374,9 @@ def plan(
         policy=policy or PRUNE,
         only=only,
     )
+    for each in (change for service in made.services.values() for change in service.changes if change.after_hash):
+        assert each.after_hash == content_hash(each.key.kind, each.after or {}), "a digest of something else"
+    return made
 
 
 PRUNE = Policy(limits=PruneLimits(1000, 1.0))

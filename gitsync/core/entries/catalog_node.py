@@ -7,7 +7,7 @@ from hashlib import sha1
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from gitsync.core.entries.entry import filled, marks, tenancy
+from gitsync.core.entries.entry import component, filled, marks, tenancy
 from gitsync.model.component import Component
 from gitsync.model.context import RenderContext
 from gitsync.model.grammar import normal_host
@@ -74,7 +74,7 @@ def _node(spec: ServiceSpec, context: RenderContext, server: Server, name: str) 
     }
     if spec.exposure.check:
         body["Check"] = _check(spec.name, spec.exposure.check, server, servers(spec))
-    return Component(ComponentKey(spec.key, Kind.CATALOG, f"{datacenter}/{name}"), body)
+    return component(ComponentKey(spec.key, Kind.CATALOG, f"{datacenter}/{name}"), body)
 
 
 def _check(name: str, check: Check, server: Server, all_servers: Collection[Server]) -> dict[str, Any]:

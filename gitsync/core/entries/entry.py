@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gitsync.model.component import Component
+from gitsync.core.normalize import content_hash
+from gitsync.model.component import Body, Component
 from gitsync.model.context import RenderContext
 from gitsync.model.finding import Finding
 from gitsync.model.key import DEFAULT, MANAGED_BY, OWNER_MARK, ComponentKey, Kind
@@ -33,7 +34,12 @@ def entry(
 ) -> Component:
     """A config entry of the service's own name, as PUT /v1/config takes it. *meta* is added beside the marks."""
     body = {"Kind": str(kind), "Name": spec.name, **tenancy(spec, context), **fields}
-    return Component(ComponentKey(spec.key, kind), {**body, "Meta": {**(meta or {}), **marks(context)}})
+    return component(ComponentKey(spec.key, kind), {**body, "Meta": {**(meta or {}), **marks(context)}})
+
+
+def component(key: ComponentKey, body: Body) -> Component:
+    """*body* with its content hash: ledgers, records and digests all need it, and it is the dearest thing about them."""
+    return Component(key, body, content_hash(key.kind, body))
 
 
 def tenancy(spec: ServiceSpec, context: RenderContext) -> dict[str, str]:

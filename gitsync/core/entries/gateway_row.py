@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gitsync.core.codes import note
-from gitsync.core.entries.entry import Made, filled
-from gitsync.model.component import Component
+from gitsync.core.entries.entry import Made, component, filled
 from gitsync.model.context import GatewayFiles, RenderContext, TlsFiles
 from gitsync.model.features import Feature
 from gitsync.model.finding import Finding
@@ -37,7 +36,7 @@ def gateway_row(spec: ServiceSpec, context: RenderContext) -> Made:
         DisableAutoHostRewrite=keep_host,
     )
     findings = [*_tls(spec, context, files), *_host(spec, context)]
-    return Component(ComponentKey(spec.key, Kind.GATEWAY_ROW, gateway.service), row), findings
+    return component(ComponentKey(spec.key, Kind.GATEWAY_ROW, gateway.service), row), findings
 
 
 def tls_files(spec: ServiceSpec, context: RenderContext) -> TlsFiles:
