@@ -47,15 +47,19 @@ class Catalog:
         self._client = client
         self._shelf = shelf
 
-    async def external_nodes(self, datacenter: str, services: Mapping[str, str]) -> tuple[CatalogNode, ...]:
+    async def external_nodes(
+        self, datacenter: str, services: Mapping[str, str], *, index: int | None = None
+    ) -> tuple[CatalogNode, ...]:
         """Every external node of a datacenter, and every node of *services* (node → service name) whatever it is.
+
+        index: what `nodes_index` said a moment ago; None asks it now.
 
         With its checks, and with that service where *services* or the node's own mark names one; others are not looked at, so
         only `read_node` says what else is on a node. Source: Consul HTTP API, GET /v1/catalog/nodes, GET /v1/health/state/any.
         """
         place = ("nodes", datacenter)
         # Indexes first: what moves while the lists are read makes them not current the next time.
-        index = await self._index(datacenter)
+        index = await self.nodes_index(datacenter) if index is None else index
         kept: _Nodes | None = self._shelf.current(place, index)
         if kept is not None and kept.services == services:
             return kept.nodes
@@ -76,8 +80,8 @@ class Catalog:
         self._shelf.keep(place, index, _Nodes(dict(services), nodes, names, unlisted))
         return nodes
 
-    async def _index(self, datacenter: str) -> int:
-        """An index that moves with any node, service or check of *datacenter*."""
+    async def nodes_index(self, datacenter: str) -> int:
+        """An index that moves with any node, service or check of *datacenter*, 0 if there is none."""
         services, checks = await asyncio.gather(
             self._index_of("services", "/v1/catalog/services", {"dc": datacenter}),
             self._index_of("checks", "/v1/health/state/any", {"dc": datacenter}),

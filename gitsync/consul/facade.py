@@ -92,9 +92,15 @@ class Consul:
 
     # -- catalog
 
-    async def external_nodes(self, datacenter: str, services: Mapping[str, str]) -> tuple[CatalogNode, ...]:
+    async def nodes_index(self, datacenter: str) -> int:
+        """See Catalog.nodes_index."""
+        return await self._catalog.nodes_index(datacenter)
+
+    async def external_nodes(
+        self, datacenter: str, services: Mapping[str, str], *, index: int | None = None
+    ) -> tuple[CatalogNode, ...]:
         """See Catalog.external_nodes."""
-        return await self._catalog.external_nodes(datacenter, services)
+        return await self._catalog.external_nodes(datacenter, services, index=index)
 
     async def read_node(self, datacenter: str, node: str) -> CatalogNode | None:
         """See Catalog.read_node."""

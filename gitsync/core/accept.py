@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 
+from gitsync.core.changed import Changed
 from gitsync.model.component import Ledger, Origin
 from gitsync.model.desired import Desired, ParsedFile, ParsedSpec, Wanted
 from gitsync.model.finding import Finding, Place, Severity
@@ -68,7 +69,7 @@ def accept(
             services[key] = _wanted(chosen, commit, known.get(key))
     return Desired(
         revision=revision,
-        services=services,
+        services=Changed(services),
         refused=refused,
         unreadable=unreadable,
         unparsed=unparsed,

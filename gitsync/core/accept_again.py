@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from gitsync.core.accept import recorded_commit
+from gitsync.core.changed import Changed
 from gitsync.model.component import Ledger, Origin
 from gitsync.model.desired import Desired, ParsedFile, ParsedSpec, Wanted
 from gitsync.model.key import DEFAULT, ServiceKey
@@ -13,22 +14,30 @@ from gitsync.model.key import DEFAULT, ServiceKey
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """What one revision wanted, and what that was made from."""
+    """What one revision wanted, and what that was made from. fresh: the services that have its own commit, as long as no ledger
+    says another."""
 
     files: tuple[ParsedFile, ...]
     ledgers: Mapping[ServiceKey, Ledger]
     desired: Desired
+    fresh: frozenset[ServiceKey]
+
+    @classmethod
+    def whole(cls, files: tuple[ParsedFile, ...], ledgers: Mapping[ServiceKey, Ledger], desired: Desired) -> Accepted:
+        """What was accepted of all files."""
+        fresh = (key for key, wanted in desired.services.items() if wanted.origin.commit == desired.revision)
+        return cls(files, ledgers, desired, frozenset(fresh))
 
 
 def accept_again(
     last: Accepted,
-    files: Collection[ParsedFile],
+    files: tuple[ParsedFile, ...],
     ledgers: Mapping[ServiceKey, Ledger],
     *,
     owner: str,
     revision: str,
     enterprise: bool,
-) -> Desired | None:
+) -> Accepted | None:
     """What *revision* wants, by the same objects where it is what was wanted; None where it has to be judged as a whole.
 
     That is wherever two documents may be about one service, or something cannot be read, then or now.
@@ -37,22 +46,26 @@ def accept_again(
     new, gone = _apart(files, last.files), _apart(last.files, files)
     if before.refused or before.findings or before.unreadable or not all(map(_plain, new)):
         return None
-    services = dict(before.services)
-    for spec in _specs(gone):
-        services.pop(spec.key, None)
+    changes: dict[ServiceKey, Wanted | None] = {spec.key: None for spec in _specs(gone)}
     for spec in _specs(new):
         key = spec.key
-        if key in services or not (enterprise or key[1:] == (DEFAULT, DEFAULT)):
+        there = changes[key] if key in changes else before.services.get(key)
+        if there is not None or not (enterprise or key[1:] == (DEFAULT, DEFAULT)):
             return None
         commit = recorded_commit(ledgers.get(key), spec.hash, owner) or revision
-        services[key] = Wanted(spec.spec, spec.hash, Origin(spec.place.path, commit), spec.place)
-    for key in _unsettled(services, before.revision, ledgers, last.ledgers):
-        wanted = services[key]
-        commit = recorded_commit(ledgers.get(key), wanted.hash, owner) or revision
-        if commit != wanted.origin.commit:
-            services[key] = replace(wanted, origin=Origin(wanted.origin.path, commit))
-    paths = (before.paths - {file.path for file in gone}) | {file.path for file in new}
-    return Desired(revision, services, paths=paths)
+        changes[key] = Wanted(spec.spec, spec.hash, Origin(spec.place.path, commit), spec.place)
+    unsettled = last.fresh | _recorded(ledgers, last.ledgers)
+    for key in unsettled:
+        wanted = changes[key] if key in changes else before.services.get(key)
+        if wanted is not None:
+            commit = recorded_commit(ledgers.get(key), wanted.hash, owner) or revision
+            if commit != wanted.origin.commit:
+                changes[key] = replace(wanted, origin=Origin(wanted.origin.path, commit))
+    services = Changed.of(before.services, changes)
+    fresh = {key for key in {*unsettled, *changes} if key in services and services[key].origin.commit == revision}
+    left, come = {file.path for file in gone}, {file.path for file in new}
+    paths = before.paths if left == come else (before.paths - left) | come
+    return Accepted(files, ledgers, Desired(revision, services, paths=paths), frozenset(fresh))
 
 
 def _apart(files: Collection[ParsedFile], others: Collection[ParsedFile]) -> list[ParsedFile]:
@@ -73,15 +86,8 @@ def _specs(files: Iterable[ParsedFile]) -> Iterable[ParsedSpec]:
     return (spec for file in files for spec in file.specs)
 
 
-def _unsettled(
-    services: Mapping[ServiceKey, Wanted],
-    revision: str,
-    ledgers: Mapping[ServiceKey, Ledger],
-    before: Mapping[ServiceKey, Ledger],
-) -> list[ServiceKey]:
-    """The services whose commit may be another one now: their ledger moved, or did not have this spec yet."""
-    unsettled = [key for key, wanted in services.items() if wanted.origin.commit == revision]
-    if ledgers is not before:
-        unsettled += [key for key, ledger in ledgers.items() if before.get(key) is not ledger and key in services]
-        unsettled += [key for key in before if key not in ledgers and key in services]
-    return unsettled
+def _recorded(ledgers: Mapping[ServiceKey, Ledger], before: Mapping[ServiceKey, Ledger]) -> set[ServiceKey]:
+    """The services whose ledger is another one now: it may say which commit they have."""
+    if ledgers is before:
+        return set()
+    return {key for key, ledger in ledgers.items() if before.get(key) is not ledger} | (before.keys() - ledgers.keys())

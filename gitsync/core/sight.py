@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from gitsync.core.changed import Changed
 from gitsync.model.component import Body, CatalogNode, Entry, Found, Observed
 from gitsync.model.grammar import normal_host
 from gitsync.model.key import MANAGED_BY, OWNER_MARK, SERVICE_MARK, ComponentKey, Kind, ServiceKey
@@ -93,6 +94,8 @@ def _apart(
     entries: Mapping[EntryKey, Entry], old: Mapping[EntryKey, Entry]
 ) -> tuple[list[tuple[EntryKey, Entry]], list[tuple[EntryKey, Entry]]]:
     """What is in one and not, as that object, in the other."""
+    if isinstance(entries, Changed) and (keys := entries.since(old)) is not None:
+        return [(key, entries[key]) for key in keys if key in entries], [(key, old[key]) for key in keys if key in old]
     if len(entries) == len(old):  # most often the same keys in the same order
         pairs = zip(entries.items(), old.items(), strict=True)
         both = [(one, two) for one, two in pairs if one[1] is not two[1]]

@@ -9,8 +9,9 @@ from datetime import datetime
 
 from gitsync.core.plan import Policy
 from gitsync.engine.memory import Desires, Memory
-from gitsync.engine.observe import observe_catalog, observe_entries, read_ledgers, read_owner
+from gitsync.engine.observe import Home, observe_catalog, observe_entries, read_ledgers, read_owner
 from gitsync.engine.ports import Progress, World
+from gitsync.engine.retry import retried
 from gitsync.engine.think import decide, desire, policy_of
 from gitsync.engine.together import aside, together
 from gitsync.model.component import Found
@@ -48,25 +49,30 @@ async def look(
     Raises Conflict where the sync has to stop (lineage, history), and Suspended where it is to write and a person stopped it.
     """
     progress.step("fetch")
-    records = await read_owner(world.consul, world.clock, sync.owner)
-    if to_write and records.suspension and suspended(records.suspension, world.clock.now()):
-        raise Suspended(_suspension(sync, records.suspension))
-    _check_lineage(records, sync, options)
-    applied = records.applied.revision if records.applied else ""
     features = world.features
     async with together() as group:  # Git and Consul do not wait for each other
+        # Git takes longest. Where a person stopped the sync the last time, they are asked first whether it goes on.
+        fetching = group.create_task(_fetched(world)) if memory.followed and not options.rev else None
+        await asyncio.sleep(0)
+        records = await read_owner(world.consul, world.clock, sync.owner)
+        memory.followed = records.suspension is None
+        if to_write and records.suspension and suspended(records.suspension, world.clock.now()):
+            raise Suspended(_suspension(sync, records.suspension))
+        _check_lineage(records, sync, options)
+        applied = records.applied.revision if records.applied else ""
         entries = group.create_task(
             observe_entries(world.consul, world.clock, intentions=features.has(Feature.INTENTIONS_ENTRY), memory=memory)
         )
         records_read = group.create_task(read_ledgers(world.consul, world.clock, memory))
-        revision, trouble = await _revision(world, sync, options, records)
+        nodes = group.create_task(retried(lambda: world.consul.nodes_index(features.datacenter), world.clock))
+        revision, trouble = await _revision(world, sync, options, records, fetching)
         progress.step("observe")
         files = await world.specs.load(revision, applied if records.lineage == sync.lineage else "")
     ledgers = records_read.result()
     found = replace(entries.result(), ledgers=ledgers.read, unread=ledgers.unread)
     progress.step("plan")
     policy = policy_of(sync, options, records.approvals)
-    desires, found, plan = await _judged(world, sync, policy, files, found, revision.sha, memory)
+    desires, found, plan = await _judged(world, sync, policy, files, found, revision.sha, memory, nodes.result())
     if trouble:
         plan = _only_repairs(plan, desires)
     return Look(revision, records, found, desires, plan, trouble)
@@ -104,6 +110,7 @@ async def _judged(
     found: Found,
     revision: str,
     memory: Memory,
+    nodes_index: int | None = None,
 ) -> tuple[Desires, Found, Plan]:
     """What *files* want, what there is besides the lists, and the plan."""
     features = world.features
@@ -118,40 +125,42 @@ async def _judged(
         found,
         memory.wanted_places.of(desires.rendered),
         owner=str(sync.owner),
-        datacenter=features.datacenter,
-        shadowable=_shadowable(desires, found),
+        home=Home(features.datacenter, nodes_index),
+        shadowable=memory.shadowable.of(desires.rendered, found.ledgers),
         memory=memory,
     )
     plan = await aside(len(files), lambda: decide(desires, found, sync, policy, memory))
     return desires, found, plan
 
 
-def _shadowable(desires: Desires, found: Found) -> set[str]:
-    """The names whose other carriers in the catalog matter: all of strategy A, and of B those that are new."""
-    return {
-        key.name
-        for key, rendered in desires.rendered.items()
-        if key.name in found.services and (key not in found.ledgers or not rendered.places)
-    }
+async def _fetched(world: World) -> Revision | GitsyncError:
+    """The newest revision, or why there is none to be had."""
+    try:
+        return await world.specs.fetch()
+    except (Unavailable, Rejected) as trouble:
+        return trouble
 
 
 async def _revision(
-    world: World, sync: Sync, options: Options, records: OwnerRecords
+    world: World,
+    sync: Sync,
+    options: Options,
+    records: OwnerRecords,
+    fetching: asyncio.Task[Revision | GitsyncError] | None,
 ) -> tuple[Revision, GitsyncError | None]:
     """The revision to apply: the asked for one, the pinned one, the newest, or while Git cannot be read the last good one."""
     applied = records.applied.revision if records.applied else ""
     pinned = options.rev or (records.suspension.pinned if records.suspension else "")
     if pinned:
         return await world.specs.resolve(pinned), None
-    try:
-        revision = await world.specs.fetch()
-    except (Unavailable, Rejected) as trouble:
+    revision = await (fetching or _fetched(world))
+    if isinstance(revision, GitsyncError):
         if not applied:
-            raise
+            raise revision
         try:
-            return await world.specs.resolve(applied), trouble
+            return await world.specs.resolve(applied), revision
         except GitsyncError:
-            raise trouble from None
+            raise revision from None
     if applied and applied != revision.sha:
         _check_history(await world.specs.history(applied, revision.sha), applied, revision.sha, sync, options)
     return revision, None

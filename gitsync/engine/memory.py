@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 from gitsync.core.accept_again import Accepted
+from gitsync.core.changed import moved
 from gitsync.core.plan import Policy
 from gitsync.core.sight import Sight
 from gitsync.model.component import CatalogNode, Entry, Ledger
@@ -17,8 +20,6 @@ from gitsync.model.plan import Plan
 from gitsync.model.sync import Sync
 
 T = TypeVar("T")
-K = TypeVar("K")
-V = TypeVar("V")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +44,6 @@ class Desires:
         return rendered.components if rendered else ()
 
 
-def moved(new: Mapping[K, V], old: Mapping[K, V]) -> list[K]:
-    """The keys of what is not the same in both."""
-    if new is old:
-        return []
-    keys = [key for key, value in new.items() if (was := old.get(key)) is not value and was != value]
-    if len(new) != len(old) or keys:
-        keys += [key for key in old if key not in new]
-    return keys
-
-
 class HasPlaces(Protocol):
     """What may stand on catalog nodes: (datacenter, node, service) each."""
 
@@ -67,11 +58,11 @@ class Places(Generic[H]):
     """Datacenter → node → service of everything in a mapping; the next mapping costs what is new in it."""
 
     def __init__(self) -> None:
-        self._of: Mapping[Any, H] = {}
+        self._of: Mapping[ServiceKey, H] = {}
         self._named: dict[str, dict[str, str]] = {}
 
     def of(
-        self, things: Mapping[Any, H], *, counts: Callable[[H], bool] = lambda _: True
+        self, things: Mapping[ServiceKey, H], *, counts: Callable[[H], bool] = lambda _: True
     ) -> Mapping[str, Mapping[str, str]]:
         """The places of those of *things* that count. Which ones do never changes."""
         keys = moved(things, self._of)
@@ -89,6 +80,36 @@ class Places(Generic[H]):
             self._named = named
         self._of = things
         return self._named
+
+
+class Chosen:
+    """The keys of a mapping that a rule chooses by what another mapping has at the same key; the next two cost what is new in them."""
+
+    def __init__(self, rule: Callable[[Any, Any], bool]) -> None:
+        self._rule = rule
+        self._of: tuple[Mapping[ServiceKey, Any], Mapping[ServiceKey, Any]] = ({}, {})
+        self._names: Counter[str] = Counter()
+        self._chosen: set[ServiceKey] = set()
+
+    def of(self, things: Mapping[ServiceKey, Any], others: Mapping[ServiceKey, Any]) -> AbstractSet[str]:
+        """The names of the chosen keys."""
+        for key in {*moved(things, self._of[0]), *moved(others, self._of[1])}:
+            chosen = key in things and self._rule(things[key], others.get(key))
+            if chosen and key not in self._chosen:
+                self._chosen.add(key)
+                self._names[key.name] += 1
+            elif not chosen and key in self._chosen:
+                self._chosen.discard(key)
+                self._names[key.name] -= 1
+                if not self._names[key.name]:
+                    del self._names[key.name]
+        self._of = things, others
+        return self._names.keys()
+
+
+def _may_be_shadowed(rendered: Rendered, ledger: Ledger | None) -> bool:
+    """All of strategy A, and of B what is new."""
+    return ledger is None or not rendered.places
 
 
 class Kept(Generic[T]):
@@ -125,7 +146,7 @@ class Memory:
     """What was made of equal things before, each with what it was made from.
 
     ledger: by key, with the bytes it was read from. accepted: what the last revision wanted; desires: the same, rendered.
-    decision: the last whole plan.
+    decision: the last whole plan. followed: the last look followed the ref: nobody had stopped or pinned the sync.
     """
 
     entries: Kept[Mapping[Any, Entry]] = field(default_factory=Kept)
@@ -137,8 +158,10 @@ class Memory:
     accepted: Accepted | None = None
     wanted_places: Places[Rendered] = field(default_factory=Places)
     known_places: Places[Ledger] = field(default_factory=Places)
+    shadowable: Chosen = field(default_factory=lambda: Chosen(_may_be_shadowed))
     sight: Sight | None = None
     decision: Decision | None = None
+    followed: bool = False
 
     def seen(self, found: Any) -> Sight:
         """The sight of *found*, made from the last one."""

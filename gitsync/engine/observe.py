@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
+from gitsync.core.changed import Changed
 from gitsync.engine.memory import Ledgers, Memory
 from gitsync.engine.ports import Clock, Consul, Pair
 from gitsync.engine.retry import retried
@@ -79,13 +80,22 @@ async def observe_entries(consul: Consul, clock: Clock, *, intentions: bool, mem
     gateways = by_kind[Kind.GATEWAY_ROW].entries
     return Found(
         entries=memory.entries.of(
-            lambda: {(kind, entry.name.lower()): entry for kind in kinds for entry in by_kind[kind].entries}, lists
+            lambda: Changed(((kind, entry.name.lower()), entry) for kind in kinds for entry in by_kind[kind].entries),
+            lists,
         ),
         gateways=memory.gateways.of(lambda: {entry.name: entry for entry in gateways}, gateways),
         services=names,
         datacenters=datacenters,
         filtered=frozenset(str(kind) for kind, listing in by_kind.items() if listing.filtered),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """Our own datacenter. index: of its nodes, where it was asked a moment ago."""
+
+    datacenter: str
+    index: int | None = None
 
 
 async def observe_catalog(
@@ -95,8 +105,8 @@ async def observe_catalog(
     wanted: Mapping[str, Mapping[str, str]],
     *,
     owner: str,
-    datacenter: str,
-    shadowable: Iterable[str],
+    home: Home,
+    shadowable: Collection[str],
     memory: Memory,
 ) -> Found:
     """*found* with the external nodes of every datacenter concerned, and with who else carries the *shadowable* names.
@@ -108,23 +118,26 @@ async def observe_catalog(
     recorded = memory.known_places.of(found.ledgers, counts=lambda ledger: ledger.owner == owner)
     places = {
         place: {**wanted.get(place, {}), **recorded.get(place, {})}
-        for place in {datacenter, *wanted, *recorded}
-        if place in found.datacenters or place == datacenter
+        for place in {home.datacenter, *wanted, *recorded}
+        if place in found.datacenters or place == home.datacenter
     }
     silent: dict[str, str] = {}
 
     async def listed(place: str, names: Mapping[str, str]) -> tuple[CatalogNode, ...]:
         try:
-            return await retried(partial(consul.external_nodes, place, names), clock)
+            known = home.index if place == home.datacenter else None
+            return await retried(partial(consul.external_nodes, place, names, index=known), clock)
         except (Rejected, Unavailable) as error:
-            if place == datacenter:
+            if place == home.datacenter:
                 raise
             silent[place] = str(error)
             return ()
 
     lists = await asyncio.gather(*(listed(place, names) for place, names in sorted(places.items())))
-    nodes = memory.nodes.of(lambda: {(node.datacenter, node.node): node for each in lists for node in each}, *lists)
-    names = sorted(set(shadowable) & found.services)
+    nodes = memory.nodes.of(
+        lambda: Changed(((node.datacenter, node.node), node) for each in lists for node in each), *lists
+    )
+    names = sorted(found.services.intersection(shadowable))
     own: dict[str, set[str]] = defaultdict(set)
     for node in nodes.values() if names else ():
         if node.meta.get(OWNER_MARK):
@@ -171,7 +184,7 @@ async def observe_again(
             fresh,
             named,
             owner=owner,
-            datacenter=datacenter,
+            home=Home(datacenter),
             shadowable=found.shadows,
             memory=memory,
         )
@@ -237,15 +250,7 @@ V = TypeVar("V", Entry, CatalogNode)
 def _laid_over(below: Mapping[K, V], above: Mapping[K, V | None]) -> Mapping[K, V]:
     """*below* with *above* over it, None being nothing; *below* itself where that makes no difference."""
     new = {key: value for key, value in above.items() if below.get(key) != value}
-    if not new:
-        return below
-    result = dict(below)
-    for key, value in new.items():
-        if value is None:
-            del result[key]
-        else:
-            result[key] = value
-    return result
+    return Changed.of(below, new) if new else below
 
 
 async def still_there(

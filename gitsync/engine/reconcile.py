@@ -140,7 +140,9 @@ async def _apply(world: World, sync: Sync, options: Options, mind: Mind, run: Ru
         step = run.steps.current
         outcome = Outcome.CONFLICT if isinstance(stopped, Conflict) else Outcome.FAILED
         done.update({key: Done(outcome, step, str(stopped), stopped) for key in run.pending - done.keys()})
-    seen = replace(seen, plan=replace(seen.plan, services=plans))
+    ended = frozenset(done)
+    plan = seen.plan.renewed(ended, replace(seen.plan, services={key: plans[key] for key in ended & plans.keys()}))
+    seen = replace(seen, plan=plan)
     return report(
         run.head,
         seen,

@@ -101,7 +101,7 @@ def report(
     services = []
     said: Told = {}
     plans = seen.plan.services
-    worth_telling = {*done, *seen.plan.unsettled, *(key for key, plan in plans.items() if plan.findings)} & plans.keys()
+    worth_telling = {*done, *seen.plan.unsettled, *seen.plan.noted} & plans.keys()
     counts: Counter[Outcome] = Counter()
     if len(worth_telling) < len(plans):
         counts[Outcome.UNCHANGED] = len(plans) - len(worth_telling)

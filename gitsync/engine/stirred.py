@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
+from gitsync.core.changed import moved
 from gitsync.core.neighbours import ESM
 from gitsync.core.plan import Policy
 from gitsync.core.references import led_to
 from gitsync.core.sight import NAMING, Sight, hosts_of, references
-from gitsync.engine.memory import Decision, Desires, moved
+from gitsync.engine.memory import Decision, Desires
 from gitsync.model.component import CatalogNode, Found
 from gitsync.model.desired import Desired
 from gitsync.model.key import SERVICE_MARK, Kind, ServiceKey

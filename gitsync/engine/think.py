@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from gitsync.core.accept import accept
 from gitsync.core.accept_again import Accepted, accept_again
+from gitsync.core.changed import Changed, moved
 from gitsync.core.codes import note
 from gitsync.core.guard import PruneLimits
 from gitsync.core.neighbours import judge, judge_all, matters_to_all
@@ -14,11 +15,11 @@ from gitsync.core.ownership import Adoption
 from gitsync.core.plan import Policy, make_plan
 from gitsync.core.render import render
 from gitsync.core.sight import Sight
-from gitsync.engine.memory import Decision, Desires, Memory, moved
+from gitsync.engine.memory import Decision, Desires, Memory
 from gitsync.engine.stirred import stirred
 from gitsync.model.component import Found, Ledger
-from gitsync.model.context import RenderContext
-from gitsync.model.desired import Desired, ParsedFile
+from gitsync.model.context import RenderContext, Rendered
+from gitsync.model.desired import Desired, ParsedFile, Wanted
 from gitsync.model.features import Features
 from gitsync.model.finding import Finding
 from gitsync.model.key import Kind, ServiceKey
@@ -58,30 +59,36 @@ def _accepted(
 ) -> Desired:
     """What *revision* wants: from the last one where that will do, else from all files."""
     last, owner, enterprise = memory.accepted, context.owner, context.features.enterprise
-    desired: Desired | None = None
+    again: Accepted | None = None
     if last:
-        desired = accept_again(last, files, ledgers, owner=owner, revision=revision, enterprise=enterprise)
-    if desired is None:
+        again = accept_again(last, files, ledgers, owner=owner, revision=revision, enterprise=enterprise)
+    if again is None:
         known = last.desired.services if last else {}
         desired = accept(files, ledgers, owner=owner, revision=revision, enterprise=enterprise, known=known)
-    memory.accepted = Accepted(files, ledgers, desired)
-    return desired
+        again = Accepted.whole(files, ledgers, desired)
+    memory.accepted = again
+    return again.desired
 
 
 def _rendered(desired: Desired, last: Desires | None, context: RenderContext) -> Desires:
     """*desired* with its components; what is wanted as before is not rendered again."""
     last = last if last and last.context == context else None
-    rendered, pairs = (dict(last.rendered), dict(last.pairs)) if last else ({}, {})
-    known = last.desired.services if last else {}
+    known: Mapping[ServiceKey, Wanted] = last.desired.services if last else {}
+    standing: Mapping[ServiceKey, Rendered] = last.rendered if last else Changed()
+    rendered: dict[ServiceKey, Rendered | None] = {}
+    pairs: dict[ServiceKey, tuple[Wanted, Rendered] | None] = {}
     for key in moved(desired.services, known):
         wanted, before = desired.services.get(key), known.get(key)
         if wanted is None:
-            del rendered[key], pairs[key]
-            continue
-        if before is None or (before.hash, before.place) != (wanted.hash, wanted.place):
-            rendered[key] = render(wanted.spec, wanted.place, context)
-        pairs[key] = (wanted, rendered[key])
-    return Desires(desired, rendered, pairs, context)
+            rendered[key] = pairs[key] = None
+        elif before is None or (before.hash, before.place) != (wanted.hash, wanted.place):
+            made = rendered[key] = render(wanted.spec, wanted.place, context)
+            pairs[key] = (wanted, made)
+        else:
+            pairs[key] = (wanted, standing[key])
+    return Desires(
+        desired, Changed.of(standing, rendered), Changed.of(last.pairs if last else Changed(), pairs), context
+    )
 
 
 def policy_of(sync: Sync, options: Options, approvals: tuple[Approval, ...]) -> Policy:
@@ -121,18 +128,15 @@ def decide(
     if last is None or anew is None:
         plan = _decide(desires, sight, sync, policy, None)
     elif not anew and found == last.sight.found:
-        plan = replace(last.plan, revision=desires.desired.revision)
+        nothing: Plan = replace(last.plan, revision=desires.desired.revision, services={})
+        plan = last.plan.renewed(frozenset(), nothing)
     else:
         part = _decide(desires, sight, sync, policy, anew)
         if found.gateways != last.sight.found.gateways or _matter(desires, anew) != _matter(last.desires, anew):
             part = replace(part, findings=(*part.findings, *judge_all(desires.pairs, found, desires.context)))
         else:
             part = replace(part, findings=last.plan.findings)
-        services = dict(last.plan.services)
-        for key in anew:
-            services.pop(key, None)
-        services.update(part.services)
-        plan = replace(part, services=services)
+        plan = last.plan.renewed(anew, part)
     memory.decision = Decision(desires, sight, sync, policy, plan)
     return plan
 

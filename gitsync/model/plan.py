@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum, StrEnum
 from typing import Any
 
@@ -145,6 +145,22 @@ class Plan:
         for service in self.services.values():
             if service.written:
                 yield from service.changes
+
+    def renewed(self, anew: frozenset[ServiceKey], part: Plan) -> Plan:
+        """*part*, which has the services *anew* only, with all the others as they are here."""
+        services = {**self.services, **part.services}
+        for key in anew - part.services.keys():
+            services.pop(key, None)
+        whole = replace(part, services=services)
+        # What is known of the others is not asked of ten thousand again.
+        whole.__dict__["unsettled"] = (self.unsettled - anew) | part.unsettled
+        whole.__dict__["noted"] = (self.noted - anew) | part.noted
+        return whole
+
+    @functools.cached_property
+    def noted(self) -> frozenset[ServiceKey]:
+        """The services of which there is a finding."""
+        return frozenset(key for key, plan in self.services.items() if plan.findings)
 
     @functools.cached_property
     def unsettled(self) -> frozenset[ServiceKey]:

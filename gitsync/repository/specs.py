@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import compress, count
-from operator import is_not
+from operator import attrgetter, is_not
 from pathlib import Path
 
 from gitsync.model.desired import ParsedFile
@@ -16,6 +16,8 @@ from gitsync.model.revision import NO_REVISION, History, Refusal, Revision, Tree
 from gitsync.repository.directory import read_directory
 from gitsync.repository.mirror import Mirror
 from gitsync.repository.source import USUAL, Accepts, TreeLimits
+
+_UNREADABLE = attrgetter("unreadable")
 
 Parse = Callable[[str, bytes], ParsedFile]
 """Path and content → what the file holds. It is called in a thread."""
@@ -188,7 +190,7 @@ def _arranged(tree: Tree, parsed: Sequence[ParsedFile], last: _Loaded) -> _Loade
         refused = {each: refused.get(each) or refused_file(each) for each in tree.passed_over if each.unreadable}
     pointers = [
         Refusal(file.path, _reason(each), unreadable=True)
-        for file, each in zip(tree.files, parsed, strict=True)
+        for file, each in (zip(tree.files, parsed, strict=True) if any(map(_UNREADABLE, parsed)) else ())
         if each.unreadable and _refused(each)
     ]
     passed_over = _by_path([*tree.passed_over, *pointers]) if pointers else tree.passed_over

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -44,13 +45,16 @@ class Sent:
 
 
 class Watch:
-    """A run's progress, which remembers the step."""
+    """A run's progress, which remembers the step, and when the records of what was verified began (time.perf_counter)."""
 
     def __init__(self) -> None:
         self.current = ""
+        self.verified = 0.0
 
     def step(self, name: str, total: int = 0) -> None:  # noqa: ARG002 (it is Progress's)
         self.current = name
+        if name == "record":
+            self.verified = time.perf_counter()
 
     def advance(self, count: int = 1) -> None: ...
     def say(self, message: str) -> None: ...

@@ -99,9 +99,10 @@ class Specs:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One timed run. cpu: seconds of gitsync and of the git that it started."""
+    """One timed run. cpu: seconds of gitsync and of the git that it started. verified: seconds until what was written was read back."""
 
     seconds: float
+    verified: float
     cpu: float
     report: RunReport
     sent: list[Sent]
@@ -132,7 +133,7 @@ class Resident:
         )
         if expect is not None:
             assert report.outcome is expect, (report.outcome, report.error, report.counts, report.services[:1])
-        return Run(seconds, cpu, report, sent)
+        return Run(seconds, watch.verified - began, cpu, report, sent)
 
     async def rest(self) -> float:
         """What the daemon does when a run has ended and nothing waits: read again what it moved. Seconds of CPU."""

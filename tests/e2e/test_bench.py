@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 LINES = {
-    "first", "first-all", "cli", "kv", "nochange-cold", "nochange", "same", "same-cpu", "file", "prune", "prune-all", "gateway",
+    "first", "first-all", "cli", "kv", "nochange-cold", "nochange", "same", "same-cpu", "file", "file-run", "prune", "prune-all", "gateway",
     "gateway-run", "memory",
 }  # fmt: skip
 
@@ -43,7 +43,7 @@ def test_every_line_of_the_bench_is_measured_beside_its_ceiling(consul_binary: s
         assert len(line["bare"]) == (0 if key in ("same", "same-cpu", "memory") else 1), key
         assert line["services"] == 20
     assert {key for key, line in lines.items() if line["verdict"] == "reported"} == {
-        "nochange-cold", "same", "same-cpu", "gateway-run",
+        "nochange-cold", "same", "same-cpu", "file-run", "gateway-run",
     }  # fmt: skip
 
 

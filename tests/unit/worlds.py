@@ -14,8 +14,8 @@ from typing import Any
 from gitsync.core.bridge import HTTP_LIKE
 from gitsync.core.entries.entry import component
 from gitsync.core.guard import PruneLimits
-from gitsync.core.ownership import Adoption
 from gitsync.core.normalize import content_hash
+from gitsync.core.ownership import Adoption
 from gitsync.core.plan import Policy, make_plan
 from gitsync.core.sight import Sight, hosts_of, permissions, protocol
 from gitsync.engine.ledger import applied, applying, deleting, standing
