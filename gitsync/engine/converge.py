@@ -13,7 +13,7 @@ from gitsync.engine.observe import observe_again, still_there
 from gitsync.engine.ports import ComponentRow, Op, ServiceVersion
 from gitsync.engine.retry import retried
 from gitsync.engine.think import decide
-from gitsync.engine.together import aside, portions, together
+from gitsync.engine.together import aside, in_portions, portions
 from gitsync.engine.work import Done, Work
 from gitsync.engine.write import Failed, Writer
 from gitsync.model import kv
@@ -195,7 +195,7 @@ async def _finish_verified(work: Work, keys: frozenset[ServiceKey], plan: Plan, 
     )
     places = asyncio.Semaphore(BATCHES)
     kept: list[_Closing] = []
-    async with together() as group:
+    async with in_portions() as begin:
 
         async def close(part: Mapping[ServiceKey, _Closing]) -> None:
             kept.extend(await _close(work, part, places))
@@ -216,8 +216,7 @@ async def _finish_verified(work: Work, keys: frozenset[ServiceKey], plan: Plan, 
                     part[key] = _Closing(work.intents[key], "deleted", removal_ops(key, session=work.lease.id))
                 else:
                     part[key] = _closing(work, key, sight, leaving[key], lingering)
-            group.create_task(close(part))
-            await asyncio.sleep(0)
+            await begin(partial(close, part))
     await _remember(work, kept)
     return frozenset(empty)
 

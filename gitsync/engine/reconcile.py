@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from gitsync.engine.converge import PORTION, converge
 from gitsync.engine.ledger import adoption_op, applying, deleting, standing, submission_ops
@@ -20,7 +21,7 @@ from gitsync.engine.process import RUNNING, identity
 from gitsync.engine.report import Head, Steps, Told, early_end, report
 from gitsync.engine.retry import retried, to_its_end
 from gitsync.engine.think import policy_of
-from gitsync.engine.together import portions, together
+from gitsync.engine.together import in_portions, portions
 from gitsync.engine.work import Done, Work, fingerprint
 from gitsync.model import kv
 from gitsync.model.component import Observed
@@ -277,19 +278,12 @@ async def _locked(work: Work, keys: frozenset[ServiceKey]) -> Locked:
     """Take the locks, and write with each what is about to happen: the ledger first, before the first write of a service."""
     work.progress.step("lock", len(keys))
     result = Locked()
-    async with together() as group:
+    take = partial(
+        lock, work.world.consul, work.lease, hostname=work.world.hostname, clock=work.world.clock, into=result
+    )
+    async with in_portions() as begin:
         for portion in portions(sorted(keys), PORTION):
-            claims = [_claim(work, key) for key in portion]
-            taking = lock(
-                work.world.consul,
-                work.lease,
-                claims,
-                hostname=work.world.hostname,
-                clock=work.world.clock,
-                into=result,
-            )
-            group.create_task(taking)
-            await asyncio.sleep(0)
+            await begin(partial(take, [_claim(work, key) for key in portion]))
     work.progress.advance(len(result.taken))
     return result
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
@@ -27,6 +27,31 @@ async def together() -> AsyncIterator[asyncio.TaskGroup]:
             yield group
     except BaseExceptionGroup as several:
         raise several.exceptions[0] from None
+
+
+AHEAD = 4
+"""Portions that may be made ahead of what was sent: all of ten thousand services at once would be a hundred megabytes."""
+
+
+@asynccontextmanager
+async def in_portions() -> AsyncIterator[Callable[[Callable[[], Awaitable[object]]], Awaitable[None]]]:
+    """A way to begin the sending of a portion, which waits while too much is made ahead. All are sent when the context ends."""
+    places = asyncio.Semaphore(AHEAD)
+
+    async def sent(send: Callable[[], Awaitable[object]]) -> None:
+        try:
+            await send()
+        finally:
+            places.release()
+
+    async with together() as group:
+
+        async def begin(send: Callable[[], Awaitable[object]]) -> None:
+            await places.acquire()
+            group.create_task(sent(send))
+            await asyncio.sleep(0)
+
+        yield begin
 
 
 def portions(values: Sequence[T], size: int) -> Iterator[Sequence[T]]:
