@@ -1,4 +1,4 @@
-# The daemon with everything it runs: gitsync from the lock, git, and ssh for Git over ssh.
+# The daemon with everything it runs: gitsync from the lock, git, ssh for Git over ssh, and gpg for signed commits.
 #
 #   docker run --init --read-only -v state:/var/lib/gitsync -v ./gitsync.yaml:/etc/gitsync/gitsync.yaml:ro gitsync
 #
@@ -22,7 +22,7 @@ RUN /opt/build/bin/hatchling build --target wheel --directory /src/dist \
 
 FROM ${PYTHON}
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends ca-certificates git openssh-client \
+    && apt-get install --yes --no-install-recommends ca-certificates git gpg openssh-client \
     && rm -rf /var/lib/apt/lists/* \
     && groupadd --gid 65532 gitsync \
     && useradd --uid 65532 --gid 65532 --no-create-home --home-dir /var/lib/gitsync --shell /usr/sbin/nologin gitsync \

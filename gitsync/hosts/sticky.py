@@ -1,0 +1,44 @@
+"""One comment of ours on a request: edited where it is, made where there is none, never a second one."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from gitsync.hosts.api import Answer, Api
+from gitsync.model.host import PostResult, Verdict
+
+_NOT_OURS_ANY_MORE = {403, 404, 410}
+_NO_END = str.maketrans("()\\\n", "[]/ ")  # what would end the reference before its end
+
+
+async def upsert(
+    api: Api,
+    known_id: str | None,
+    *,
+    what: str,
+    find: Callable[[], Awaitable[str | Answer | None]],
+    edit: Callable[[str], Awaitable[Answer]],
+    create: Callable[[], Awaitable[Answer]],
+    made: Callable[[Answer], str | None],
+) -> PostResult:
+    """Edit the comment *known_id*, else the one that is found, else make one.
+
+    find: the id of our own, None for none, an Answer for what went wrong. made: the id out of the answer to `create`.
+    """
+    if known_id:
+        answer = await edit(known_id)
+        if answer.status not in _NOT_OURS_ANY_MORE or api.verdict(answer) is Verdict.LIMIT:
+            return api.result(answer, what=what, id=known_id)
+    found = await find()
+    if isinstance(found, Answer):
+        return api.result(found, what=what)
+    if found is not None:
+        return api.result(await edit(found), what=what, id=found)
+    answer = await create()
+    return api.result(answer, what=what, id=made(answer))
+
+
+def as_link_reference(marker: str) -> str:
+    """*marker*, an HTML comment, as what Markdown shows nowhere on hosts that show HTML as text."""
+    words = marker.removeprefix("<!--").removesuffix("-->").strip()
+    return f"[//]: # ({words.translate(_NO_END)})"
