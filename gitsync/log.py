@@ -54,6 +54,7 @@ class Redaction:
 
     def __init__(self) -> None:
         self._forms: set[str] = set()
+        self._added: set[str] = set()
         self._pattern: re.Pattern[str] | None = None
         self._lock = threading.Lock()
 
@@ -62,8 +63,11 @@ class Redaction:
 
         Too short a text (under four characters) is passed over: it would blot out half of every line.
         """
+        if secret in self._added:  # who reads a file again and again may say so each time
+            return
         lines = [line for line in secret.splitlines() if len(line.strip()) >= 16] if "\n" in secret else []
         with self._lock:
+            self._added.add(secret)
             for text in (secret, secret.strip(), *lines):
                 if len(text) >= SHORTEST_SECRET:
                     self._forms |= {

@@ -21,6 +21,7 @@ from gitsync.consul.features import detect
 from gitsync.consul.gateways import GatewayDesk, GatewayOutcome, RowEdit, Timing
 from gitsync.consul.leases import Lease, Sessions
 from gitsync.consul.records import Pair, Records
+from gitsync.consul.rights import Right, TokenSeen, look_at_token
 from gitsync.consul.shelf import Shelf
 from gitsync.consul.txn import Failure
 from gitsync.model.component import Body, CatalogNode, Entry, Listing
@@ -157,6 +158,12 @@ class Consul:
     def batches(self, groups: Sequence[Sequence[OpT]]) -> list[list[Sequence[OpT]]]:
         """See records.batches."""
         return records.batches(groups)
+
+    # -- the token
+
+    async def look_at_token(self, asked: Sequence[Right]) -> TokenSeen:
+        """See rights.look_at_token."""
+        return await look_at_token(self._client, asked)
 
     # -- sessions
 

@@ -99,6 +99,7 @@ _TABLE = (
     Code("interrupts-traffic", WARNING, "A step takes a route, split or redirect away for a moment"),
     Code("delete-held", WARNING, "Deletes wait for an approval"),
     Code("prune-never", NOTE, "The service left Git and stays, because its metadata says so"),
+    Code("plan-deviates", WARNING, "Something else is to be done than was reviewed on the pull request"),
     Code("drift-detected", WARNING, "Somebody changed it, and the sync only detects that"),
     # -- what a repository holds
     Code("file-refused", ERROR, "A path that is no file, or leads out of the folder, is not read"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate, pairwise
 
 from gitsync.core.lines import LineKind, approve_command, change_lines, plan_summary, worth_showing
@@ -28,10 +28,12 @@ def plan_as_markdown(plan: Plan, redact: frozenset[str], limit: int) -> str:
     digest = f" {code(plan.digest[:12])}" if plan.digests else ""
     at = f" at {code(plan.revision[:12])}" if plan.revision else ""
     blocks = [f"### gitsync plan{digest}\n\n{code(plan.owner)}{at}: **{plan_summary(plan)}**"]
-    blocks += [_hold(hold) for hold in plan.holds]
+    blocks += [hold_block(hold) for hold in plan.holds]
     blocks += _findings(plan)
-    blocks += [_service(service, redact) for service in worth_showing(plan) if service.changes]
-    return _fitted(blocks, limit)
+    blocks += [service_block(service, redact) for service in worth_showing(plan) if service.changes]
+    return fitted(
+        blocks, limit, lambda left: f"{left} parts of this plan do not fit here: `gitsync plan` shows all of it."
+    )
 
 
 def code(text: str) -> str:
@@ -61,7 +63,8 @@ def _longest_run(text: str) -> int:
     return max((len(run) for run in re.findall("`+", text)), default=0)
 
 
-def _hold(hold: Hold) -> str:
+def hold_block(hold: Hold) -> str:
+    """What waits for an approval, and how to give it."""
     names = ", ".join(code(str(key)) for key, _ in hold.services[:20])
     more = f" and {len(hold.services) - 20} more" if len(hold.services) > 20 else ""
     return (
@@ -75,21 +78,23 @@ def _findings(plan: Plan) -> list[str]:
     every = [*plan.findings, *(finding for service in worth_showing(plan) for finding in service.findings)]
     loud = [finding for finding in every if finding.severity is not Severity.NOTE]
     loud.sort(key=lambda finding: -finding.severity.rank)
-    notes = [_finding(finding) for finding in every if finding.severity is Severity.NOTE]
-    blocks = [_finding(finding) for finding in loud]
-    blocks += [_folded(f"{len(notes)} notes", "\n".join(notes))] if notes else []
+    notes = [finding_line(finding) for finding in every if finding.severity is Severity.NOTE]
+    blocks = [finding_line(finding) for finding in loud]
+    blocks += [folded(f"{len(notes)} notes", "\n".join(notes))] if notes else []
     return blocks
 
 
-def _finding(finding: Finding) -> str:
+def finding_line(finding: Finding) -> str:
+    """A finding as an item of a list."""
     where = " ".join(code(str(part)) for part in (finding.place, finding.service, finding.spec_path) if part)
     hint = f" → {inert(finding.hint)}" if finding.hint else ""
     return f"- **{finding.severity}** {code(finding.code)} {where}: {inert(finding.message)}{hint}"
 
 
-def _service(service: ServicePlan, redact: frozenset[str]) -> str:
+def service_block(service: ServicePlan, redact: frozenset[str]) -> str:
+    """A service's changes, folded away."""
     title = f"{service.verdict}: <code>{inert(str(service.key))}</code>"
-    return _folded(title, fenced(_cut(_changes(service, redact)), "diff"))
+    return folded(title, fenced(_cut(_changes(service, redact)), "diff"))
 
 
 def _changes(service: ServicePlan, redact: frozenset[str]) -> Iterator[str]:
@@ -110,20 +115,20 @@ def _cut(lines: Iterable[str]) -> Iterator[str]:
         yield line
 
 
-def _folded(title: str, body: str) -> str:
+def folded(title: str, body: str) -> str:
     """A part that is opened by a click. The blank lines are what makes the body Markdown again."""
     return f"<details><summary>{title}</summary>\n\n{body}\n\n</details>"
 
 
-def _fitted(blocks: list[str], limit: int) -> str:
-    """As many blocks as fit, from the first, and a last line if some are left out."""
+def fitted(blocks: list[str], limit: int, tail_of: Callable[[int], str]) -> str:
+    """As many blocks as fit, from the first, and a last line if some are left out: *tail_of* says it of that many."""
     gaps = ["", *("\n" if a.startswith("- ") and b.startswith("- ") else "\n\n" for a, b in pairwise(blocks))]
     ends = list(accumulate(len(gap) + len(block) for gap, block in zip(gaps, blocks, strict=True)))
     kept = len(blocks)
     tail = ""
     while kept and ends[kept - 1] + len(tail) + 1 > limit:
         kept -= 1
-        tail = f"\n\n{len(blocks) - kept} parts of this plan do not fit here: `gitsync plan` shows all of it."
+        tail = f"\n\n{tail_of(len(blocks) - kept)}"
     if not kept:
         return blocks[0][:limit]
     return "".join(gap + block for gap, block in zip(gaps[:kept], blocks[:kept], strict=True)) + tail + "\n"

@@ -27,12 +27,13 @@ from gitsync.model.plan import Action, Change, Phase, Plan, ServicePlan, Verdict
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What one sync may do. drift: enforce, detect or off."""
+    """What one sync may do. drift: enforce, detect or off. withheld: services of which nothing is written, and why."""
 
     limits: PruneLimits = field(default_factory=PruneLimits)
     adoption: Adoption = field(default_factory=Adoption)
     approvals: tuple[Approval, ...] = ()
     drift: str = "enforce"
+    withheld: Mapping[ServiceKey, Finding] = field(default_factory=dict)
 
 
 def make_plan(
@@ -84,6 +85,7 @@ def make_plan(
             approvals=policy.approvals,
             limits=policy.limits,
         )
+        plans.update((key, _withheld(plans[key], why)) for key, why in policy.withheld.items() if key in plans)
         outlook = Outlook(sight, plans, desired.services.keys())
         handover, bridging = hand_over(outlook), bridges(outlook)
         blocked = {**still_referenced(outlook), **handover.refusals, **bridging.refusals}
@@ -194,6 +196,12 @@ def _unwanted(
 
 def _refuse(plan: ServicePlan, finding: Finding) -> ServicePlan:
     return replace(plan, verdict=Verdict.REFUSED, changes=(), records=False, findings=(*plan.findings, finding))
+
+
+def _withheld(plan: ServicePlan, finding: Finding) -> ServicePlan:
+    if not plan.pending:  # of one that is unchanged so far, steps between others may still be written
+        return plan
+    return replace(plan, verdict=Verdict.HELD, records=False, findings=(*plan.findings, finding))
 
 
 def _ranked(plan: ServicePlan, component: ComponentKey, rank: int) -> ServicePlan:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import dataclass, field, fields
 from typing import Any, Generic, Protocol, TypeVar
 
 from gitsync.core.accept_again import Accepted
@@ -91,6 +92,11 @@ class Chosen:
         self._names: Counter[str] = Counter()
         self._chosen: set[ServiceKey] = set()
 
+    def __copy__(self) -> Chosen:
+        other = Chosen(self._rule)
+        other._of, other._names, other._chosen = self._of, self._names.copy(), self._chosen.copy()
+        return other
+
     def of(self, things: Mapping[ServiceKey, Any], others: Mapping[ServiceKey, Any]) -> AbstractSet[str]:
         """The names of the chosen keys."""
         for key in {*moved(things, self._of[0]), *moved(others, self._of[1])}:
@@ -162,6 +168,14 @@ class Memory:
     sight: Sight | None = None
     decision: Decision | None = None
     followed: bool = False
+
+    def copied(self) -> Memory:
+        """A memory of its own that begins with all of this one: what is thought with it leaves this one as it is."""
+        every: dict[str, Any] = {}
+        for each in fields(self):
+            value = getattr(self, each.name)
+            every[each.name] = copy(value) if isinstance(value, Kept | Places | Chosen) else value
+        return Memory(**every)
 
     def seen(self, found: Any) -> Sight:
         """The sight of *found*, made from the last one."""

@@ -12,6 +12,7 @@ from gitsync.model.desired import ParsedFile
 from gitsync.model.features import Features
 from gitsync.model.key import Kind, ServiceKey
 from gitsync.model.plan import Hold
+from gitsync.model.review import Promised
 from gitsync.model.revision import History, Revision
 from gitsync.model.run import RunReport
 
@@ -123,6 +124,9 @@ class Specs(Protocol):
 
     async def fetch(self) -> Revision: ...
     async def resolve(self, revision: str) -> Revision: ...
+    async def trusted(self, revision: Revision, applied: str) -> None:
+        """Raise Untrusted unless *revision* is signed as the sync asks for. applied: the revision before it, "" for none."""
+
     async def load(self, revision: Revision, applied: str) -> tuple[ParsedFile, ...]:
         """Every spec file at *revision*.
 
@@ -173,6 +177,13 @@ class Archive(Protocol):
     async def touch(self, sync: str, *, revision: str, checked: str) -> None: ...
 
 
+class Contract(Protocol):
+    """What was reviewed on the requests that were merged."""
+
+    async def promised(self, sync: str, applied: str, revision: str) -> Promised:
+        """Of those that *revision* brings in, after *applied* ("" for none). Raises what reading Git or the store raises."""
+
+
 class Progress(Protocol):
     """Somebody who watches a run. step: what begins now, and how many parts it has (0: unknown). say: a sentence."""
 
@@ -198,7 +209,7 @@ class Clock:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """Everything a run talks to. hostname: what stands in a lock."""
+    """Everything a run talks to. hostname: what stands in a lock. contract: None where nobody reviews requests."""
 
     consul: Consul
     features: Features
@@ -206,3 +217,4 @@ class World:
     archive: Archive
     clock: Clock
     hostname: str
+    contract: Contract | None = None

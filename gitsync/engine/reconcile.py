@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+from gitsync.core.contract import retold
 from gitsync.engine.converge import PORTION, converge
 from gitsync.engine.ledger import adoption_op, applying, deleting, standing, submission_ops
 from gitsync.engine.lock import Claim, Locked, lock, make_way
@@ -43,6 +44,8 @@ class Mind:
     patience: Patience = field(default_factory=Patience)
     attempted: str = ""
     trouble: str = ""
+    troubled: str = ""
+    untaken: str = ""
     holds: tuple[Hold, ...] | None = None
     told: Told = field(default_factory=dict)
 
@@ -56,6 +59,9 @@ async def reconcile(world: World, sync: Sync, options: Options, mind: Mind, prog
     head = Head(world.clock.new_id(), sync.name, options.trigger, world.clock.stamp())
     try:
         seen = await look(world, sync, options, mind.memory, steps, to_write=True)
+    except GitsyncError as error:
+        return await _ended_early(world, head, steps, error, mind)
+    try:
         if options.expect and not seen.plan.digest.startswith(options.expect):
             raise Conflict(
                 f"the plan is {seen.plan.digest[:12]} now, not {options.expect}. Look at `gitsync plan {sync.name}` again."
@@ -63,14 +69,16 @@ async def reconcile(world: World, sync: Sync, options: Options, mind: Mind, prog
         await own_records(world, sync, options, seen)
         await clean_up(world, sync, seen, steps)
     except GitsyncError as error:
+        error.revision = error.revision or seen.attempted
         return await _ended_early(world, head, steps, error, mind)
     mind.trouble = ""
 
     done = _waiting(world, seen, mind)
     pending = seen.plan.pending - done.keys()
-    sha = seen.revision.sha
-    new = sha not in (seen.applied, mind.attempted)
-    mind.attempted = sha
+    sha = seen.attempted
+    untaken = str(seen.trouble) if seen.trouble and seen.trouble.revision else ""  # told once, and that it is over, too
+    new = sha not in (seen.applied, mind.attempted) or untaken != mind.untaken
+    mind.attempted, mind.untaken = sha, untaken
     if not pending and not new:
         head = replace(head, run="")  # nothing to tell but that all was looked at
         await world.archive.touch(sync.name, revision=sha, checked=world.clock.stamp())
@@ -128,7 +136,7 @@ async def _apply(world: World, sync: Sync, options: Options, mind: Mind, run: Ru
                     mind.memory,
                     plans=plans,
                     done=done,
-                    reviewed=seen.plan.digests if options.expect else None,
+                    reviewed=seen.plan.digests if options.expect or sync.require_reviewed else None,
                 )
                 await _write_all(work, run.pending)
             _learn(world, seen, done, mind)
@@ -142,8 +150,8 @@ async def _apply(world: World, sync: Sync, options: Options, mind: Mind, run: Ru
         outcome = Outcome.CONFLICT if isinstance(stopped, Conflict) else Outcome.FAILED
         done.update({key: Done(outcome, step, str(stopped), stopped) for key in run.pending - done.keys()})
     ended = frozenset(done)
-    plan = seen.plan.renewed(ended, replace(seen.plan, services={key: plans[key] for key in ended & plans.keys()}))
-    seen = replace(seen, plan=plan)
+    after = retold(seen.plan, {key: plans[key] for key in ended & plans.keys()})
+    seen = replace(seen, plan=seen.plan.renewed(ended, replace(seen.plan, services=after)))
     return report(
         run.head,
         seen,
@@ -157,16 +165,19 @@ async def _apply(world: World, sync: Sync, options: Options, mind: Mind, run: Ru
 
 
 async def _ended_early(world: World, head: Head, steps: Steps, error: GitsyncError, mind: Mind) -> RunReport:
-    """A run that could not look. It is told once, not every minute."""
-    ended = early_end(head, steps, error, finished=world.clock.stamp())
-    if str(error) != mind.trouble:
+    """A run that could not look. It is told once of each commit, not every minute."""
+    again = str(error) == mind.trouble and error.revision in ("", mind.troubled)
+    ended = early_end(replace(head, run="") if again else head, steps, error, finished=world.clock.stamp())
+    if not again:
         await to_its_end(_told(world, head, ended))
-    mind.trouble = str(error)
+    mind.trouble, mind.troubled = str(error), error.revision or mind.troubled
     return ended
 
 
 async def _told(world: World, head: Head, ended: RunReport) -> None:
-    await world.archive.begin_run(run=head.run, sync=head.sync, revision="", trigger=head.trigger, started=head.started)
+    await world.archive.begin_run(
+        run=head.run, sync=head.sync, revision=ended.revision, trigger=head.trigger, started=head.started
+    )
     await world.archive.finish_run(ended)
 
 

@@ -126,7 +126,7 @@ def report(
     return RunReport(
         id=head.run,
         sync=head.sync,
-        revision=seen.revision.sha,
+        revision=seen.attempted,
         applied_revision=applied,
         trigger=head.trigger,
         started=head.started,
@@ -162,7 +162,7 @@ def early_end(head: Head, steps: Steps, error: GitsyncError, *, finished: str, r
     return RunReport(
         id=head.run,
         sync=head.sync,
-        revision=revision,
+        revision=revision or error.revision,
         applied_revision="",
         trigger=head.trigger,
         started=head.started,

@@ -8,7 +8,8 @@ GitsyncError
 │  ├─ Fenced       our own lock is gone: stop writing
 │  └─ Suspended    a person stopped the sync: leave it alone until it is resumed
 ├─ Rejected      Consul (or Git) refuses it             502, exit 5
-│  └─ Forbidden    the token may not
+│  ├─ Forbidden    the token may not
+│  └─ Untrusted    a commit is not signed as it must be
 └─ Unavailable   no answer, or none that counts         503, exit 6; the only one that is retried
    └─ Unknown      it may or may not have taken effect: read it back
 """
@@ -17,10 +18,14 @@ from __future__ import annotations
 
 
 class GitsyncError(Exception):
-    """What went wrong, where, and what to do next: the message says all three."""
+    """What went wrong, where, and what to do next: the message says all three.
+
+    revision: the commit that was not taken, where it is about one.
+    """
 
     exit_code = 1
     retryable = False
+    revision = ""
 
 
 class Invalid(GitsyncError):
@@ -71,6 +76,14 @@ class Rejected(GitsyncError):
 
 class Forbidden(Rejected):
     """The token may not do this."""
+
+
+class Untrusted(Rejected):
+    """The revision, or a commit on the way to it, is not signed by anybody who counts. Nothing of it was read."""
+
+    def __init__(self, message: str, revision: str) -> None:
+        super().__init__(message)
+        self.revision = revision
 
 
 class Unavailable(GitsyncError):

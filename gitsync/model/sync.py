@@ -15,7 +15,8 @@ class Sync:
 
     lineage: the normalised repository, ref and path. pinned_ref: the ref is a full SHA, which is consent to an older commit.
     history: `stop` or `follow` when the repository's history was rewritten. drift: enforce, detect or off. lock_ttl: seconds.
-    width: requests in flight inside a phase. redact: Metadata keys whose values are never shown outside Consul.
+    width: requests in flight inside a phase. redact: Metadata keys whose values are never shown outside Consul. require_reviewed:
+    what was not reviewed on a request is held.
     """
 
     owner: Owner
@@ -31,6 +32,7 @@ class Sync:
     width: int = 48
     gateways: Mapping[str, GatewayFiles] = field(default_factory=dict)
     redact: frozenset[str] = frozenset()
+    require_reviewed: bool = False
 
     @property
     def name(self) -> str:

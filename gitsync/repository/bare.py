@@ -92,6 +92,14 @@ class Bare:
         _put(self._commits, commit.revision.sha, commit)
         return commit
 
+    async def subtree(self, treeish: str) -> str:
+        """The tree at the path below a commit or tree, by its full name; "" if there is nothing."""
+        (found,) = await self.git.objects([f"{treeish}:{self.path}" if self.path else f"{treeish}^{{tree}}"])
+        if found.kind == "tree":
+            return found.oid
+        await self._path_is_absent(treeish)
+        return ""
+
     async def _path_is_absent(self, sha: str) -> None:
         """Make sure of it: "missing" is also what git says when it cannot read the tree."""
         if not self.path:
@@ -220,6 +228,10 @@ class Bare:
         raise MissingRef(
             f"{self.address.text} has no {ref.kind.value} {ref.name}. What was applied stays; correct git.ref, or push it again."
         )
+
+    async def fetch_as(self, what: str, private: str, held: Held) -> None:
+        """Fetch a ref or a commit by its full name, and let *private* name it."""
+        await self.git.fetch(f"+{what}:{private}", held, first=not self._has_packs())
 
     async def _fetch_commit(self, sha: str, held: Held) -> Commit:
         """One commit by its full name, from the mirror or else the host."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from gitsync.model.errors import Rejected
 from gitsync.model.revision import Address
 from gitsync.repository import quick
 from gitsync.repository.commit import Printed, parse_batch
-from gitsync.repository.environment import Access, local, remote
+from gitsync.repository.environment import Access, entered, local, verifying
 from gitsync.repository.lock import Held
 from gitsync.repository.process import MIB, Ended, Limits, run
 from gitsync.repository.source import GitSource, TreeLimits
@@ -21,6 +22,7 @@ from gitsync.repository.verdict import Corrupt, judge
 LOCAL_SECONDS = 120.0
 LOCAL = Limits(LOCAL_SECONDS)
 GC_SECONDS = 1800.0
+VERIFY_SECONDS = 30.0
 PACK_BYTES = 512 * MIB
 """The largest file that a fetch may write."""
 
@@ -46,7 +48,7 @@ class Git:
 
     async def fetch(self, refspec: str, held: Held, *, first: bool) -> None:
         """Fetch one ref or object. first: it brings the whole history."""
-        access = remote(self.source, self.address)
+        access = await entered(self.source, self.address)
         seconds = self.source.timeout * (5 if first else 1)
         command = [
             "fetch",
@@ -168,6 +170,24 @@ class Git:
         if ended.fine or (ended.status == 1 and not ended.stderr.strip()):
             return ended.fine
         raise judge(ended, f"git merge-base in the mirror of {self.address.text}", seconds=LOCAL_SECONDS)
+
+    async def fork_point(self, one: str, other: str) -> str:
+        """The best common ancestor of two commits, "" if they have none here."""
+        ended = await self._run(["merge-base", "--end-of-options", one, other], Access(local()), Limits(LOCAL_SECONDS))
+        if ended.fine or (ended.status == 1 and not ended.stderr.strip()):
+            return ended.stdout.decode().strip()
+        raise judge(ended, f"git merge-base in {self.address.text}", seconds=LOCAL_SECONDS)
+
+    async def since(self, old: str, new: str, most: int) -> list[str]:
+        """The commits that lead to *new* and not to *old* ("": all), a child before its parents; at most *most*."""
+        without = [f"^{old}"] if old else []
+        command = ["rev-list", "--topo-order", f"--max-count={most}", "--end-of-options", new, *without]
+        return (await self._local(*command)).decode().split()
+
+    async def verify(self, commit: str, config: Mapping[str, str], home: Path) -> Ended:
+        """What git and the program that it asks say of a commit's signature. Source: git verify-commit --raw."""
+        access = Access(verifying(config, home))
+        return await self._run(["verify-commit", "--raw", commit], access, Limits(VERIFY_SECONDS))
 
     async def beginning_with(self, prefix: str) -> list[str]:
         """The commits that the mirror has whose name begins with *prefix*."""

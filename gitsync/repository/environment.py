@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from gitsync.log import hide
 from gitsync.model.errors import Invalid, Rejected, Unavailable
 from gitsync.model.revision import Address
 from gitsync.repository.source import GitSource
@@ -87,8 +88,25 @@ def local() -> dict[str, str]:
     return _environment({}, "none")
 
 
-def remote(source: GitSource, address: Address) -> Access:
-    """The environment of a git that fetches from *address*, with the credentials as they stand in their files now.
+def verifying(config: Mapping[str, str], home: Path) -> dict[str, str]:
+    """The environment of a git that checks a signature with the keys in *home*, a GNUPGHOME, and with no others."""
+    return {**_environment(config, "none"), "GNUPGHOME": str(home)}
+
+
+def keys_only(home: Path) -> dict[str, str]:
+    """The environment of a gpg that knows the keys in *home*."""
+    return {"PATH": os.environ.get("PATH", os.defpath), "HOME": NOWHERE, "LC_ALL": "C", "GNUPGHOME": str(home)}
+
+
+async def entered(source: GitSource, address: Address) -> Access:
+    """The environment of a git that fetches from *address*, with the credentials as they are now. Raises as `remote`, and what
+    asking for a token raises."""
+    asked = source.login is not None and address.scheme in ("https", "http")
+    return remote(source, address, token=await source.login.token() if asked and source.login else "")
+
+
+def remote(source: GitSource, address: Address, *, token: str = "") -> Access:
+    """The environment of a git that fetches from *address*, with *token* or the credentials as they stand in their files now.
 
     Raises Invalid if *source* lacks what its scheme needs, Unavailable if a file cannot be read, Rejected if it holds no token.
     """
@@ -96,10 +114,11 @@ def remote(source: GitSource, address: Address) -> Access:
     config["http.lowSpeedTime"] = str(max(1, min(20, int(source.timeout))))
     env: dict[str, str] = {}
     secrets: tuple[str, ...] = ()
-    if source.token_file is not None and address.scheme in ("https", "http"):
+    if (token or source.token_file is not None) and address.scheme in ("https", "http"):
         if address.scheme == "http" and not address.loopback:
             raise Invalid(f"{address.text} would send the token over plain http, for all to read. Use https://.")
-        token = _token(source.token_file)
+        if source.token_file is not None:
+            token = _token(source.token_file)
         basic = base64.b64encode(f"{source.username or 'git'}:{token}".encode()).decode()
         config[f"http.{address.origin}.extraHeader"] = f"Authorization: Basic {basic}"
         secrets = (basic, token)
@@ -149,6 +168,7 @@ def _token(path: Path) -> str:
         raise Rejected(
             f"git token_file {path} holds no token: one line of printable ASCII is expected. Write the token there."
         )
+    hide(token)  # the host may say it anywhere, also in what its API answers
     return token
 
 

@@ -27,6 +27,7 @@ from gitsync.model.revision import (
 )
 from gitsync.repository import quick
 from gitsync.repository.bare import SHA, Bare
+from gitsync.repository.process import Ended
 from gitsync.repository.source import USUAL, Accepts, GitSource, TreeLimits
 from gitsync.repository.tree import SUBMODULE, Entry, Judged, Move, Sorted, check, judge, sort_in, sort_out, too_many
 from gitsync.repository.verdict import Corrupt, NotOffered
@@ -57,6 +58,11 @@ class Mirror:
         self._accepts = accepts
         self._listing = _Listing()
         self._pointers: dict[str, str] = {}  # blob → why it is no spec
+
+    @property
+    def bare(self) -> Bare:
+        """The repository on this disk."""
+        return self._bare
 
     # -- which commit
 
@@ -94,6 +100,29 @@ class Mirror:
         back = await self._bare.reading(lambda: self._bare.git.is_ancestor(candidate, applied), applied, candidate)
         return History.BEHIND if back else History.DIVERGED
 
+    async def since(self, applied: str, sha: str, *, most: int) -> list[str]:
+        """The commits that lead to *sha* and not to *applied*, a child before its parents; at most *most*.
+
+        All that lead to *sha*, where *applied* is nowhere to be had any more: then nobody knows which are new.
+        """
+        await self._bare.commit(sha)
+        try:
+            await self._bare.commit(applied)
+        except NotOffered:
+            applied = ""
+        return await self._bare.reading(lambda: self._bare.git.since(applied, sha, most), sha)
+
+    async def commit_object(self, sha: str) -> bytes:
+        """A commit as its author's git wrote it."""
+        (printed,) = await self._bare.reading(lambda: self._bare.git.objects([sha]), sha)
+        if printed.kind != "commit" or printed.oid != sha:
+            raise Corrupt(f"commit {sha} is not in the mirror of {self.address.text}: the mirror is broken.")
+        return printed.content
+
+    async def verify(self, sha: str, config: Mapping[str, str], home: Path) -> Ended:
+        """What git says of the signature of *sha*. config: git's settings for it. home: a GNUPGHOME with the keys that count."""
+        return await self._bare.git.verify(sha, config, home)
+
     async def keep(self, sha: str) -> None:
         """Let *sha* and its history stay in the mirror, instead of what was kept before."""
         await self._bare.keep(sha)
@@ -115,6 +144,19 @@ class Mirror:
         listing = await self._bare.reading(lambda: self._list(commit.tree), sha)
         check(listing.found, limits=self.limits, what=self._bare.where(sha))
         return Tree(commit.revision, listing.found.files, listing.found.passed, path_exists=True)
+
+    async def tree_at(self, revision: Revision, treeish: str) -> Tree:
+        """What is below the path of a commit or tree, by its full name; *revision* is only what it is called."""
+        below = await self._bare.subtree(treeish)
+        if not below:
+            return Tree(revision, (), (), path_exists=False)
+        listing = await self._list(below)
+        check(listing.found, limits=self.limits, what=self._bare.where(revision.sha))
+        return Tree(revision, listing.found.files, listing.found.passed, path_exists=True)
+
+    def beside(self) -> Mirror:
+        """The same repository for another reader, so that each finds what it asked for last."""
+        return Mirror(self.source, self.directory, accepts=self._accepts, limits=self.limits)
 
     async def read(self, oids: Iterable[str]) -> Mapping[str, bytes]:
         """The contents of blobs, by their ids."""

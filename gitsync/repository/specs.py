@@ -15,6 +15,7 @@ from gitsync.model.finding import Finding, Place, Severity
 from gitsync.model.revision import NO_REVISION, History, Refusal, Revision, Tree, TreeFile, pointer_reason
 from gitsync.repository.directory import read_directory
 from gitsync.repository.mirror import Mirror
+from gitsync.repository.signatures import Signatures
 from gitsync.repository.source import USUAL, Accepts, TreeLimits
 
 _UNREADABLE = attrgetter("unreadable")
@@ -41,8 +42,8 @@ class _Loaded:
 class MirrorSpecs:
     """The specs of a mirror. passed_over: of the revision that was loaded last."""
 
-    def __init__(self, mirror: Mirror, parse: Parse) -> None:
-        self.mirror = mirror
+    def __init__(self, mirror: Mirror, parse: Parse, signatures: Signatures | None = None) -> None:
+        self.mirror, self.signatures = mirror, signatures
         self.passed_over: tuple[Refusal, ...] = ()
         self._parse = parse
         self._cache: dict[tuple[str, str], ParsedFile] = {}
@@ -55,6 +56,11 @@ class MirrorSpecs:
     async def resolve(self, revision: str) -> Revision:
         """The commit that *revision* names."""
         return await self.mirror.resolve(revision)
+
+    async def trusted(self, revision: Revision, applied: str) -> None:
+        """Raise Untrusted unless *revision*, and what leads to it from *applied*, is signed as the sync asks for."""
+        if self.signatures:
+            await self.signatures.check(self.mirror, revision, applied)
 
     async def history(self, applied: str, candidate: str) -> History:
         """How *candidate* stands to *applied*."""
@@ -76,6 +82,19 @@ class MirrorSpecs:
                 f"{self.mirror.address.text} has no {self.mirror.path} at {revision.sha}, nor had it before. Correct git.path, or push "
                 "the folder."
             )
+        return await self._load(tree)
+
+    async def load_tree(self, revision: Revision, treeish: str) -> tuple[ParsedFile, ...]:
+        """Every spec file of a commit or tree, by its full name, of which *revision* is the name; none where the path is not there."""
+        return await self._load(await self.mirror.tree_at(revision, treeish))
+
+    def beside(self) -> MirrorSpecs:
+        """The same specs for another reader: nothing is parsed twice, and what this one loaded last stays."""
+        other = MirrorSpecs(self.mirror.beside(), self._parse)
+        other._cache = self._cache
+        return other
+
+    async def _load(self, tree: Tree) -> tuple[ParsedFile, ...]:
         last = self._last
         if tree.files is last.tree.files and tree.passed_over is last.tree.passed_over:
             self.passed_over = last.passed_over
@@ -126,6 +145,9 @@ class DirectorySpecs:
         """No revision: a folder is what it is now, also for a sync that is held at some commit."""
         return NO_REVISION
 
+    async def trusted(self, revision: Revision, applied: str) -> None:
+        """Whoever may write the folder has signed it by that."""
+
     async def history(self, applied: str, candidate: str) -> History:  # noqa: ARG002 -- as the Protocol names them
         """A folder is always ahead of what was applied."""
         return History.FORWARD
@@ -141,7 +163,7 @@ class DirectorySpecs:
         snapshot = read_directory(self.path, self._accepts, self._limits)
         self.passed_over = snapshot.tree.passed_over
         files = [parse_one(self._parse, file.path, snapshot.contents[file.oid]) for file in snapshot.tree.files]
-        return _merged(files, [refused_file(each) for each in snapshot.tree.passed_over if each.unreadable])
+        return merged(files, [refused_file(each) for each in snapshot.tree.passed_over if each.unreadable])
 
 
 def parse_one(parse: Parse, path: str, content: bytes) -> ParsedFile:
@@ -194,10 +216,10 @@ def _arranged(tree: Tree, parsed: Sequence[ParsedFile], last: _Loaded) -> _Loade
         if each.unreadable and _refused(each)
     ]
     passed_over = _by_path([*tree.passed_over, *pointers]) if pointers else tree.passed_over
-    return _Loaded(tree, parsed, refused, _merged(parsed, refused.values()), passed_over)
+    return _Loaded(tree, parsed, refused, merged(parsed, refused.values()), passed_over)
 
 
-def _merged(parsed: Iterable[ParsedFile], refused: Collection[ParsedFile]) -> tuple[ParsedFile, ...]:
+def merged(parsed: Iterable[ParsedFile], refused: Collection[ParsedFile]) -> tuple[ParsedFile, ...]:
     return tuple(sorted([*parsed, *refused], key=lambda file: file.path)) if refused else tuple(parsed)
 
 
