@@ -2,6 +2,9 @@
 
 idle ──wake──► running ──end──► idle, until the alarm: after the interval, or sooner or later after a failure
                  │ wake: one run waits, whatever else wakes it ──end──► running at once
+
+Who wakes it may expect a commit: a host that tells of a push at times still shows the ref as it was. Where a run has found something
+that does not lead to that commit, it looks again soon, a few times, and then leaves it to the interval.
 """
 
 from __future__ import annotations
@@ -20,8 +23,8 @@ from gitsync.model.errors import GitsyncError, Suspended
 from gitsync.model.run import Outcome, RunOutcome, RunReport
 from gitsync.model.view import SyncView
 
-SCHEDULE, START = "schedule", "start"
-"""What triggers the runs that nobody asked for."""
+SCHEDULE, START, WEBHOOK = "schedule", "start", "webhook"
+"""What triggers the runs that nobody asked for, and those that a Git host did."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 300.0
 """Seconds after the first failure, and at most. They double in between."""
@@ -32,6 +35,9 @@ JITTER = 0.1
 SHORTEST_PAUSE = 1.0
 """Seconds between two runs although the last one took longer than the interval."""
 
+LOOKS = (1.0, 3.0, 10.0)
+"""Seconds after which it looks again for a commit that is expected and was not there."""
+
 log = structlog.get_logger()
 
 
@@ -39,6 +45,7 @@ class Job(Protocol):
     """One sync, to be run. interval: seconds.
 
     run: one pass. Raises Suspended where a person stopped the sync, another GitsyncError where there could be no pass at all.
+    contains: whether the commit *newer* is, or has among its ancestors, *older*. Raises nothing that gitsync knows.
     rest: what makes the next pass quicker, when one has ended. Raises nothing that gitsync knows.
     """
 
@@ -48,15 +55,20 @@ class Job(Protocol):
     def interval(self) -> float: ...
 
     async def run(self, trigger: str) -> RunReport: ...
+    async def contains(self, older: str, newer: str) -> bool: ...
     async def rest(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a run ended. good: Git and Consul were looked at with success. again: it failed, and may be tried again soon."""
+    """How a run ended.
+
+    revision: the commit that it found. good: Git and Consul were looked at with success. again: it failed, and may be tried again soon.
+    """
 
     outcome: str
     applied: str = ""
+    revision: str = ""
     good: bool = False
     again: bool = False
     suspended: bool = False
@@ -72,6 +84,7 @@ class Lane:
         self._closing = False
         self._resting: asyncio.Future[None] | None = None
         self._waiting, self._running = START, ""
+        self._expected, self._looks, self._look_in = "", 0, 0.0
         self._woken.set()
         self._next_at: float | None = None
         self._looked_at: float | None = None
@@ -83,10 +96,15 @@ class Lane:
 
     # -- what wakes it
 
-    def wake(self, trigger: str) -> None:
-        """Let a run begin at once, or when the one that runs has ended. Whoever comes second shares that run."""
+    def wake(self, trigger: str, expected: str = "") -> None:
+        """Let a run begin at once, or when the one that runs has ended. Whoever comes second shares that run.
+
+        expected: the commit that it should find, or one that came after it. The newest that is expected is the one that counts.
+        """
         if self._closing:
             return
+        if expected:
+            self._expected, self._looks = expected, 0
         self._waiting = self._waiting or trigger
         self._woken.set()
 
@@ -117,6 +135,7 @@ class Lane:
             finally:
                 self._running = ""
             self._learn(ended)
+            await self._compare(ended)
             if not self._closing:
                 self._plan_next(began)
                 await self._rest()
@@ -182,6 +201,7 @@ class Lane:
         return Ended(
             str(report.outcome),
             applied=report.applied_revision,
+            revision=report.revision,
             good=report.error is None,
             again=report.error is not None or bool(unanswered),
             error=SECRETS.clean(error),
@@ -202,8 +222,33 @@ class Lane:
         else:
             self._failures, self._backoff = 0, 0.0
 
+    async def _compare(self, ended: Ended) -> None:
+        """Look again soon where the run did not find what is expected. One that could not look comes again anyway."""
+        self._look_in = 0.0
+        expected = self._expected
+        if not expected or not ended.revision:
+            return
+        found = ended.revision == expected or await self._contains(expected, ended.revision)
+        if expected != self._expected:
+            return  # somebody expects something newer meanwhile, and that run waits already
+        if found or self._looks == len(LOOKS):
+            if not found:
+                log.info("%s does not come: left to the interval", expected[:12], action="wake", sync=self._job.name)
+            self._expected = ""
+            return
+        self._look_in = LOOKS[self._looks]
+        self._looks += 1
+
+    async def _contains(self, older: str, newer: str) -> bool:
+        """Ask the job. A bug in what only saves time must not stop the sync."""
+        try:
+            return await self._job.contains(older, newer)
+        except Exception:
+            log.exception("this is a bug", action="wake", outcome="failed", sync=self._job.name)
+            return True
+
     def _plan_next(self, began: float) -> None:
-        """Set the alarm: an interval after the last beginning, or the backoff after the last end."""
+        """Set the alarm: an interval after the last beginning, or the backoff after the last end, or soon for what is expected."""
         chance = 1 + JITTER * (2 * self._clock.jitter() - 1)
         now = self._clock.monotonic()
         if self._failures:
@@ -211,8 +256,10 @@ class Lane:
             pause = self._backoff
         else:
             pause = max(began + self._job.interval * chance - now, SHORTEST_PAUSE)
+        if self._look_in:
+            pause = min(pause, self._look_in)
         self._next_at = now + pause
-        self._alarms.set(self._job.name, pause, lambda: self.wake(SCHEDULE))
+        self._alarms.set(self._job.name, pause, lambda: self.wake(WEBHOOK if self._look_in else SCHEDULE))
 
     # -- what is to be seen of it
 

@@ -62,11 +62,14 @@ class Daemon:
         """Where each sync stands."""
         return {name: lane.view() for name, lane in self._lanes.items()}
 
-    def wake(self, sync: str, trigger: str) -> None:
-        """Let *sync* run now, or once more after the run that runs. Raises Invalid if there is none of that name."""
+    def wake(self, sync: str, trigger: str, expected: str = "") -> None:
+        """Let *sync* run now, or once more after the run that runs. Raises Invalid if there is none of that name.
+
+        expected: the commit that it should find, which the host may not show yet.
+        """
         if sync not in self._lanes:
             raise Invalid(f"there is no sync {sync!r}. There is: {', '.join(sorted(self._lanes))}.")
-        self._lanes[sync].wake(trigger)
+        self._lanes[sync].wake(trigger, expected)
 
     def wake_all(self, trigger: str) -> None:
         """Let every sync run now."""

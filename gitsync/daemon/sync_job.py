@@ -10,10 +10,11 @@ from gitsync.daemon.progress import LoggedProgress
 from gitsync.daemon.shared import Shared
 from gitsync.engine.look import look_ahead, suspended
 from gitsync.engine.observe import read_owner
-from gitsync.engine.ports import Archive, Clock, Consul, Specs, World
+from gitsync.engine.ports import Archive, Clock, Consul, Contract, Specs, World
 from gitsync.engine.reconcile import Mind, reconcile
 from gitsync.model.errors import GitsyncError, Invalid, Suspended, Unavailable
 from gitsync.model.features import Features
+from gitsync.model.revision import History
 from gitsync.model.run import Outcome, RunReport
 from gitsync.model.sync import Options, Sync
 
@@ -34,6 +35,7 @@ class SyncJob:
     clock: Clock
     hostname: str
     give_up: Callable[[Invalid], None]
+    contract: Contract | None = None
     mind: Mind = field(default_factory=Mind)
     _moved: bool = False
 
@@ -45,7 +47,7 @@ class SyncJob:
         """One pass. Raises Suspended where a person stopped the sync, and what connecting to Consul raises."""
         try:
             async with self.link.held() as (consul, features):
-                world = World(consul, features, self.specs, self.archive, self.clock, self.hostname)
+                world = self._world(consul, features)
                 report = await reconcile(world, self.sync, Options(trigger=trigger), self.mind, LoggedProgress())
                 if report.error_exit == Suspended.exit_code and await self._is_suspended(world):
                     raise Suspended(report.error)
@@ -58,14 +60,24 @@ class SyncJob:
         self._moved = any(service.outcome is Outcome.APPLIED for service in report.services)
         return report
 
+    async def contains(self, older: str, newer: str) -> bool:
+        """Whether *newer* is, or leads to, *older*."""
+        try:
+            return await self.specs.history(older, newer) in (History.SAME, History.FORWARD)
+        except GitsyncError:
+            return False
+
     async def rest(self) -> None:
         """Read again what the last run moved, while nobody waits."""
         if self._moved:
             with contextlib.suppress(GitsyncError):
                 async with self.link.held() as (consul, features):
-                    world = World(consul, features, self.specs, self.archive, self.clock, self.hostname)
+                    world = self._world(consul, features)
                     await look_ahead(world, self.sync, self.mind.memory)
         self._moved = False
+
+    def _world(self, consul: Consul, features: Features) -> World:
+        return World(consul, features, self.specs, self.archive, self.clock, self.hostname, self.contract)
 
     async def _is_suspended(self, world: World) -> bool:
         """A report tells conflicts apart by their text only, so the record is asked."""

@@ -17,16 +17,23 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DataError, DBAPIError, SQLAlchemyError, StatementError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from gitsync.model import jsontext
-from gitsync.model.errors import Invalid, Unavailable
+from gitsync.model.errors import Invalid, Rejected, Unavailable
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-BUSY_SECONDS = 15
+BUSY_SECONDS = 5
 """How long a writer waits for another process that is writing to the same SQLite file."""
+
+PATIENCE = {"connect_timeout": "3", "tcp_user_timeout": "5000"}
+"""What PostgreSQL's client is told where the address says nothing else: a server that is silent must hold nobody up, a daemon
+that is told to stop least of all. Seconds, and milliseconds."""
+
+ANSWER_SECONDS = 60.0
+"""How long one transaction may take."""
 
 ADVISORY_LOCK = 0x67697473796E63
 """What keeps two processes from migrating one PostgreSQL database at once: "gitsync" as a number."""
@@ -48,7 +55,7 @@ class Database:
         """A transaction; it is committed unless the block raises. Raises Unavailable if the database does not take it."""
         await self.prepare()
         with _told(self._shown):
-            async with self._engine.begin() as connection:
+            async with asyncio.timeout(ANSWER_SECONDS), self._engine.begin() as connection:
                 yield connection
 
     async def prepare(self) -> None:
@@ -101,7 +108,8 @@ def _address(url: str) -> URL:
     backend = address.get_backend_name()
     if backend not in drivers:
         raise Invalid(f"store: {backend} is no database that gitsync can use: sqlite:///FILE or postgresql+psycopg://…")
-    return address.set(drivername=drivers[backend])
+    address = address.set(drivername=drivers[backend])
+    return address if backend == "sqlite" else address.set(query={**PATIENCE, **address.query})
 
 
 def _file_of(address: URL) -> Path | None:
@@ -191,10 +199,14 @@ def _upgrade(connection: Connection, shown: str) -> None:
 
 @contextmanager
 def _told(shown: str) -> Iterator[None]:
-    """What a database raises, as Unavailable."""
+    """What a database raises, as Unavailable; as Rejected where it is what was to be written."""
     try:
         yield
+    except (DataError, UnicodeEncodeError) as error:  # no other try will help
+        raise Rejected(f"the store {shown} does not take what is to be written: {_cause(error)}") from error
     except (SQLAlchemyError, OSError) as error:
+        if isinstance(error, StatementError) and not isinstance(error, DBAPIError):
+            raise Rejected(f"the store {shown} does not take what is to be written: {_cause(error)}") from error
         raise Unavailable(
             f"the store {shown} cannot be used: {_cause(error)}. Nothing in Consul depends on it."
         ) from error

@@ -18,6 +18,8 @@ from gitsync.model.key import ServiceKey
 from gitsync.model.plan import Hold
 from gitsync.model.run import Outcome, RunReport, ServiceOutcome
 from gitsync.store.database import Database, opened
+from gitsync.store.deliveries import Deliveries
+from gitsync.store.reviews import Reviews
 from gitsync.store.rows import hold_of, hold_services, run_row, service_rows
 from gitsync.store.tables import CHECKS, HOLDS, OUTBOX, RUN_SERVICES, RUNS, SERVICE_COMPONENTS, SERVICES
 
@@ -72,6 +74,8 @@ class Store:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.deliveries = Deliveries(database)
+        self.reviews = Reviews(database)
         self._told: dict[
             str, dict[ServiceKey, tuple[Finding, ...]]
         ] = {}  # by sync: what the last run said of each service

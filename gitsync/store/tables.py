@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, BigInteger, Boolean, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
 
 METADATA = MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
         "fk": "fk_%(table_name)s_%(column_0_N_name)s",
         "pk": "pk_%(table_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
     }
 )
 
@@ -119,3 +133,44 @@ OUTBOX = Table(
     Index(None, "at"),
 )
 """What happened, in order, never changed: for audit and replay."""
+
+DELIVERIES = Table(
+    "deliveries",
+    METADATA,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("sync", String(64), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("subject", String(128), nullable=False),
+    Column("context", String(128), nullable=False),
+    Column("desired", JSON, nullable=False),
+    Column("posted", JSON(none_as_null=True)),
+    Column("state", String(16), nullable=False),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("failing", String(32), nullable=False, default=""),
+    Column("next_at", String(32), nullable=False),
+    Column("last_error", Text, nullable=False, default=""),
+    Column("reference", String(255), nullable=False, default=""),
+    Column("run", String(32), nullable=False, default=""),
+    Column("created", String(32), nullable=False),
+    Column("updated", String(32), nullable=False),
+    UniqueConstraint("sync", "kind", "subject", "context"),
+    Index(None, "state", "next_at"),
+)
+"""What still has to be told to a Git host or to somebody else, and what was told last. The newest that is wanted wins."""
+
+REVIEWS = Table(
+    "reviews",
+    METADATA,
+    Column("sync", String(64), primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("head", String(64), nullable=False),
+    Column("base", String(64), nullable=False),
+    Column("tree", String(64), nullable=False, default=""),
+    Column("verdict", String(16), nullable=False),
+    Column("digests", JSON(none_as_null=True)),
+    Column("plan", JSON, nullable=False, default=dict),
+    Column("updated", String(32), nullable=False),
+    Column("closed", String(32)),
+    Index(None, "closed"),
+)
+"""What was said of each pull request last. digests: by service, what was reviewed; empty where there was no plan."""

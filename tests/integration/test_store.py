@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import shutil
+import socket
 import sqlite3
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -23,7 +24,7 @@ from gitsync.model.key import ServiceKey
 from gitsync.model.plan import Action, FieldDiff, Hold, Verdict
 from gitsync.model.run import ComponentDiff, Outcome, RunOutcome, RunReport, ServiceOutcome, StepTiming
 from gitsync.store import Store
-from gitsync.store.database import opened
+from gitsync.store.database import PATIENCE, opened
 from gitsync.store.tables import METADATA
 from tests.servers.postgres import PostgresServer
 
@@ -384,6 +385,28 @@ async def test_a_database_that_does_not_answer_is_told_without_its_password(post
     assert "secret" not in str(refused.value)
 
 
+async def test_a_database_that_takes_the_connection_and_says_nothing_is_given_up_soon(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(PATIENCE, "connect_timeout", "2")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"postgresql+psycopg://gitsync@127.0.0.1:{silent.getsockname()[1]}/gitsync"
+        with pytest.raises(Unavailable, match="timeout"):
+            async with asyncio.timeout(20), Store.open(url):
+                pass
+
+
+async def test_a_transaction_that_is_not_answered_is_given_up(
+    postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    postgres.reset()
+    monkeypatch.setattr("gitsync.store.database.ANSWER_SECONDS", 0.3)
+    async with opened(postgres.url) as database:
+        with pytest.raises(Unavailable, match="TimeoutError"):
+            async with database.transaction() as connection:
+                await connection.execute(text("SELECT pg_sleep(20)"))
+
+
 async def test_postgresql_without_its_driver_is_told_with_the_way_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "psycopg", None)
 
@@ -399,7 +422,7 @@ async def test_a_power_cut_costs_the_last_moment_at_most_and_readers_stand_besid
             for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
         ]
 
-    assert found == ["wal", 1, 1, 15_000]
+    assert found == ["wal", 1, 1, 5_000]
 
 
 @pytest.mark.parametrize("content", [b"this is no database, and it is long enough to be looked at" * 40])

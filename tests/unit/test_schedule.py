@@ -6,9 +6,8 @@ import asyncio
 import os
 import queue
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import pytest
@@ -16,60 +15,13 @@ import structlog
 
 from gitsync.daemon.schedule import Chore, Daemon
 from gitsync.daemon.signals import obeyed
-from gitsync.engine.ports import Clock
 from gitsync.log import hide
 from gitsync.model.errors import Invalid, Suspended, Unavailable
 from gitsync.model.key import ServiceKey
 from gitsync.model.plan import Verdict
 from gitsync.model.run import Outcome, RunOutcome, RunReport, ServiceOutcome
 from gitsync.model.view import SyncView
-
-NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
-
-
-class FakeTime:
-    """Alarms and a clock on one time line, which `pass_by` moves from alarm to alarm."""
-
-    def __init__(self, chance: float = 0.5) -> None:
-        self.now, self.chance = 0.0, chance
-        self.due: dict[str, tuple[float, Callable[[], None]]] = {}
-        self.sleeps = 0
-
-    def set(self, name: str, seconds: float, ring: Callable[[], None]) -> None:
-        self.due[name] = self.now + seconds, ring
-
-    def cancel(self, name: str) -> None:
-        self.due.pop(name, None)
-
-    async def sleep(self, seconds: float) -> None:
-        self.sleeps += 1
-        rung = asyncio.Event()
-        self.set(f"sleep {self.sleeps}", seconds, rung.set)
-        await rung.wait()
-
-    def clock(self) -> Clock:
-        return Clock(
-            now=lambda: NOON + timedelta(seconds=self.now),
-            monotonic=lambda: self.now,
-            sleep=self.sleep,
-            new_id=lambda: "01",
-            jitter=lambda: self.chance,
-        )
-
-    async def pass_by(self, seconds: float) -> None:
-        end = self.now + seconds
-        await settled()
-        while ready := [(at, name) for name, (at, _) in self.due.items() if at <= end]:
-            self.now, name = min(ready)
-            self.due.pop(name)[1]()
-            await settled()
-        self.now = end
-
-
-async def settled() -> None:
-    """Until everybody who can go on has done so: nothing here waits for anything outside."""
-    for _ in range(30):
-        await asyncio.sleep(0)
+from tests.clockwork import FakeTime, settled
 
 
 def report(outcome: RunOutcome = RunOutcome.APPLIED, **changed: object) -> RunReport:
@@ -104,6 +56,7 @@ class FakeJob:
         self.active = self.most_active = 0
         self.cancelled = False
         self.rests = 0
+        self.leads: set[tuple[str, str]] = set()
         self.bed: asyncio.Event | None = None
         self.nightmare: Exception | None = None
         self._time = time
@@ -134,6 +87,9 @@ class FakeJob:
         if isinstance(end, BaseException):
             raise end
         return end
+
+    async def contains(self, older: str, newer: str) -> bool:
+        return (older, newer) in self.leads
 
     async def rest(self) -> None:
         self.rests += 1
@@ -555,3 +511,110 @@ async def test_a_chore_is_done_once_a_day_and_its_failures_disturb_nobody(time):
         "3 runs forgotten",
     ]
     assert len(job.runs) == 3
+
+
+# -- a commit that is expected --------------------------------------------------------------------------------------------
+
+OLD, NEW, NEWER = "a" * 40, "b" * 40, "c" * 40
+
+
+def found(*revisions: str) -> list[RunReport]:
+    return [report(revision=each) for each in revisions]
+
+
+async def test_a_ref_that_has_not_moved_yet_is_looked_at_again_after_1_3_and_10_seconds(time, job):
+    job.ends = found(OLD, OLD, OLD, OLD, NEW)
+
+    async with running(time, job) as daemon:
+        await time.pass_by(20)
+        daemon.wake("pay", "webhook", NEW)
+        await time.pass_by(14)
+
+    assert job.runs == [(0, "start"), (20, "webhook"), (21, "webhook"), (24, "webhook"), (34, "webhook")]
+
+
+async def test_what_comes_in_time_is_not_looked_for_any_more(time, job):
+    job.ends = found(OLD, OLD, NEW)
+
+    async with running(time, job) as daemon:
+        await time.pass_by(20)
+        daemon.wake("pay", "webhook", NEW)
+        await time.pass_by(60)
+
+    assert job.times == [0, 20, 21]
+
+
+async def test_a_commit_that_never_comes_is_left_to_the_interval(time, job):
+    job.ends = found(OLD)
+
+    async with running(time, job) as daemon:
+        await time.pass_by(20)
+        daemon.wake("pay", "webhook", NEW)
+        await time.pass_by(14 + 60)
+
+    assert job.runs[-2:] == [(34, "webhook"), (94, "schedule")]
+
+
+async def test_a_commit_that_came_after_the_expected_one_will_do(time, job):
+    job.ends, job.leads = found(OLD, NEWER), {(NEW, NEWER)}
+
+    async with running(time, job) as daemon:
+        await time.pass_by(20)
+        daemon.wake("pay", "webhook", NEW)
+        await time.pass_by(14)
+
+    assert job.times == [0, 20]
+
+
+async def test_the_newest_commit_that_is_expected_counts_and_has_its_own_looks(time, job):
+    job.ends = found(OLD, OLD, OLD, NEWER)
+
+    async with running(time, job) as daemon:
+        await time.pass_by(20)
+        daemon.wake("pay", "webhook", NEW)
+        await time.pass_by(0.5)
+        daemon.wake("pay", "webhook", NEWER)
+        await time.pass_by(10)
+
+    assert job.times == [0, 20, 20.5, 21.5]
+
+
+async def test_what_is_expected_while_a_run_goes_on_is_looked_for_by_the_next(time, job):
+    job.ends, job.gate = found(OLD, NEW), asyncio.Event()
+
+    async with running(time, job) as daemon:
+        await time.pass_by(5)
+        daemon.wake("pay", "webhook", NEW)
+        job.gate.set()
+        await time.pass_by(20)
+
+    assert job.runs == [(0, "start"), (5, "webhook")]
+
+
+async def test_a_run_that_could_not_look_is_repeated_as_ever_and_still_expects(time, job):
+    job.ends = [*found(OLD), failed_to_look(), *found(OLD, NEW)]
+
+    async with running(time, job) as daemon:
+        await time.pass_by(20)
+        daemon.wake("pay", "webhook", NEW)
+        await time.pass_by(30)
+
+    assert job.times == [0, 20, 25, 26]
+
+
+def failed_to_look() -> RunReport:
+    return report(RunOutcome.FAILED, revision="", error="Git does not answer", error_exit=6)
+
+
+async def test_a_bug_in_comparing_commits_does_not_stop_the_sync(time, job, monkeypatch):
+    async def broken(older: str, newer: str) -> bool:
+        raise KeyError(older)
+
+    monkeypatch.setattr(job, "contains", broken)
+    job.ends = found(OLD)
+
+    async with running(time, job) as daemon:
+        daemon.wake("pay", "webhook", NEW)
+        await time.pass_by(65)
+
+    assert job.times == [0, 0, 60]
