@@ -22,7 +22,12 @@ class View(Protocol):
 
 
 def health_app(view: View) -> Starlette:
-    """The application with the two routes. Neither takes anything from the request, nor reads its body."""
+    """The application with the two routes and nothing else."""
+    return Starlette(routes=health_routes(view))
+
+
+def health_routes(view: View) -> list[Route]:
+    """The two routes. Neither takes anything from the request, nor reads its body."""
 
     async def healthz(_: Request) -> JSONResponse:
         return JSONResponse({"status": "alive"}, headers=FRESH)
@@ -37,7 +42,7 @@ def health_app(view: View) -> Starlette:
         }
         return JSONResponse(body, 503 if reasons else 200, headers=FRESH)
 
-    return Starlette(routes=[Route("/healthz", healthz), Route("/readyz", readyz)])
+    return [Route("/healthz", healthz), Route("/readyz", readyz)]
 
 
 def sync_json(sync: SyncView) -> dict[str, Any]:

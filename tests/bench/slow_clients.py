@@ -30,13 +30,14 @@ import uvicorn
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from gitsync.web import serve
+from tests.bench import storm_site
 from tests.servers import free_ports
 
 HOST = "127.0.0.1"
 DRIP_EVERY = 3.0
 PROBE_EVERY = 0.2
 HEADER = b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: "
-BODY = b"POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: 10000\r\n\r\n"
+BODY = b"POST /hooks/slow HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 10000\r\n\r\n"
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0"
 PING = b"\0\0\x08\6\0\0\0\0\0pingpong"
 ATTACKS = {"headers": (HEADER, b"a"), "body": (BODY, b"a"), "HTTP/2 pings": (PREFACE, PING)}
@@ -47,10 +48,10 @@ ATTACKS = {"headers": (HEADER, b"a"), "body": (BODY, b"a"), "HTTP/2 pings": (PRE
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
-    """Answers at once, but for /body, where it waits for the whole body."""
+    """Answers at once, but for /hooks/slow, where it waits for the whole body."""
     if scope["type"] != "http":
         return
-    more = scope["path"] == "/body"
+    more = scope["path"] == "/hooks/slow"
     while more:
         event = await receive()
         if event["type"] == "http.disconnect":
@@ -80,8 +81,8 @@ async def with_uvicorn(port: int) -> None:
 
 
 async def with_gitsync(port: int) -> None:
-    """hypercorn as gitsync runs it."""
-    async with serve(application, HOST, port):
+    """hypercorn as gitsync runs it, with gitsync's own application."""
+    async with storm_site.opened(["slow"]) as site, serve(site.app, HOST, port, limits=site.limits):
         await asyncio.Event().wait()
 
 
