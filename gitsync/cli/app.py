@@ -16,6 +16,8 @@ import typer
 from gitsync.cli.adopt import adopt
 from gitsync.cli.approve import approve
 from gitsync.cli.call import INTERRUPTED, USAGE, bug, drop_output, is_full
+from gitsync.cli.ci import ci
+from gitsync.cli.doctor import doctor
 from gitsync.cli.init import init
 from gitsync.cli.plan import plan
 from gitsync.cli.release import release
@@ -32,10 +34,10 @@ from gitsync.cli.validate import validate
 from gitsync.cli.version import version
 from gitsync.model.errors import Unavailable
 
-PANELS = {
-    "Begin": (init, validate, schema),
+PANELS: dict[str, tuple[Callable[..., None], ...]] = {
+    "Begin": (init, validate, ci, schema),
     "Apply": (plan, sync, run, approve),
-    "Look": (status, show, runs, version),
+    "Look": (status, show, runs, doctor, version),
     "Decide": (adopt, release, suspend, resume),
 }
 

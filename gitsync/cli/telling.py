@@ -9,7 +9,7 @@ from gitsync.cli.screen import Screen, number, short
 from gitsync.core.describe import Line, LineKind, plan_lines, report_lines
 from gitsync.engine.look import Look
 from gitsync.model.finding import Severity
-from gitsync.model.plan import Verdict
+from gitsync.model.plan import Plan, Verdict
 from gitsync.model.run import RunReport
 from gitsync.model.sync import Sync
 
@@ -54,14 +54,19 @@ def tell_plan(screen: Screen, sync: Sync, seen: Look, *, full: bool = False) -> 
 
 def plan_code(seen: Look) -> int:
     """The exit code of `gitsync plan`: 2 for changes, unless something is refused, in conflict, held or unread."""
-    verdicts = {service.verdict for service in seen.plan.services.values()}
-    findings = [*seen.plan.findings, *(each for service in seen.plan.services.values() for each in service.findings)]
-    codes = [seen.trouble.exit_code] if seen.trouble else []
+    return together([code_of(seen.plan), *([seen.trouble.exit_code] if seen.trouble else [])])
+
+
+def code_of(plan: Plan) -> int:
+    """The exit code that a plan stands for."""
+    verdicts = {service.verdict for service in plan.services.values()}
+    findings = [*plan.findings, *(each for service in plan.services.values() for each in service.findings)]
+    codes = []
     if Verdict.REFUSED in verdicts or any(each.severity is Severity.ERROR for each in findings):
         codes.append(REFUSED)
-    if verdicts & {Verdict.CONFLICT, Verdict.HELD} or seen.plan.holds:
+    if verdicts & {Verdict.CONFLICT, Verdict.HELD} or plan.holds:
         codes.append(CONFLICT)
-    if not seen.plan.empty or Verdict.DRIFT in verdicts:
+    if not plan.empty or Verdict.DRIFT in verdicts:
         codes.append(CHANGES)
     return together(codes)
 

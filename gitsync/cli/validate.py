@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,35 +12,18 @@ import typer
 
 from gitsync import wire
 from gitsync.cli.call import FINE, REFUSED, carry_out, settings_of
+from gitsync.cli.checking import NEWEST, Ground, below, ground_of, judge, settings_if_any
 from gitsync.cli.choice import chosen, the_one
 from gitsync.cli.options import Config, Debug, Json, OneSync
 from gitsync.cli.screen import Screen, number, short
-from gitsync.consul.features import parse_version
-from gitsync.core.accept import accept
-from gitsync.core.render import render
 from gitsync.core.shown import finding_json
-from gitsync.model.context import GatewayFiles, RenderContext
 from gitsync.model.desired import ParsedFile
 from gitsync.model.errors import Invalid
-from gitsync.model.features import Features
 from gitsync.model.finding import Finding, Severity
 from gitsync.model.revision import NO_REVISION, Refusal
-from gitsync.model.spec import SpecDefaults
 from gitsync.settings import Settings
-from gitsync.settings.reading import DEFAULT_FILE
 
-NEWEST = "1.21.4"
-OWNER = "nobody/validate"
 TONES = {Severity.ERROR: "bad", Severity.WARNING: "wait", Severity.NOTE: "quiet"}
-
-
-@dataclass(frozen=True, slots=True)
-class Ground:
-    """What specs are judged on: a Consul that is only imagined, and what the configuration says of gateways."""
-
-    features: Features
-    gateways: dict[str, GatewayFiles]
-    defaults: SpecDefaults
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,40 +78,16 @@ def validate(
         raise typer.BadParameter("Name a PATH, or a commit with --rev: one of the two.")
 
     async def work(screen: Screen) -> int:
-        settings = _settings(config, screen) if path else settings_of(config, screen.warn)
-        ground = _ground(settings, consul_version)
+        settings = settings_if_any(config, screen) if path else settings_of(config, screen.warn)
+        ground = ground_of(settings, consul_version)
         read = await (_folder(path, settings, sync, ground) if path else _commit(rev, settings, sync, ground))
-        findings, services = _judge(read, ground)
+        found, services = judge(read.files, read.revision, ground)
+        findings = [below(read.root, each) for each in found]
         screen.document(_as_json(read, findings, services, ground))
         _show(screen, read, findings, services, ground)
         return REFUSED if any(finding.severity is Severity.ERROR for finding in findings) else FINE
 
     carry_out(work, as_json=as_json, debug=debug)
-
-
-def _settings(config: Path | None, screen: Screen) -> Settings | None:
-    """The configuration, None where there is none and nobody named one."""
-    if config is None and not os.environ.get("GITSYNC_CONFIG") and not DEFAULT_FILE.exists():
-        return None
-    return settings_of(config, screen.warn)
-
-
-def _ground(settings: Settings | None, version: str) -> Ground:
-    text = version or (settings.consul.version if settings else None) or NEWEST
-    try:
-        number = parse_version(text)
-    except Invalid as error:
-        raise typer.BadParameter(str(error), param_hint="--consul-version") from None
-    datacenter = (settings.consul.primary_datacenter if settings else None) or "dc1"
-    features = Features(number, datacenter, datacenter, enterprise="+ent" in text)
-    if settings:
-        return Ground(features, wire.gateways_of(settings), wire.spec_defaults(settings))
-    defaults = SpecDefaults(
-        partition=os.environ.get("CONSUL_PARTITION") or "default",
-        namespace=os.environ.get("CONSUL_NAMESPACE") or "default",
-        gateway=os.environ.get("TGW_SERVICE_NAME") or None,
-    )
-    return Ground(features, {}, defaults)
 
 
 async def _folder(path: Path, settings: Settings | None, sync: str | None, ground: Ground) -> Read:
@@ -151,28 +109,6 @@ async def _commit(rev: str, settings: Settings | None, sync: str | None, ground:
     revision = await specs.resolve(rev)
     files = await specs.load(revision, "")
     return Read("", revision.sha, files, specs.passed_over)
-
-
-def _judge(read: Read, ground: Ground) -> tuple[list[Finding], int]:
-    """Every finding, by place, and how many services are wanted."""
-    desired = accept(read.files, {}, owner=OWNER, revision=read.revision, enterprise=ground.features.enterprise)
-    findings = list(desired.findings)
-    context = RenderContext(OWNER, ground.features, ground.gateways, ground.features.datacenter)
-    for wanted in desired.services.values():
-        findings += render(wanted.spec, wanted.place, context).findings
-    findings.sort(key=lambda each: (str(each.place.path) if each.place else "", _line(each), each.code, each.message))
-    return [_below(read.root, each) for each in dict.fromkeys(findings)], len(desired.services) + len(desired.refused)
-
-
-def _line(finding: Finding) -> tuple[int, int]:
-    return (finding.place.line, finding.place.column) if finding.place else (0, 0)
-
-
-def _below(root: str, finding: Finding) -> Finding:
-    """The finding with a path that can be opened from here."""
-    if not finding.place or root in ("", "."):
-        return finding
-    return replace(finding, place=replace(finding.place, path=str(Path(root) / finding.place.path)))
 
 
 def _counts(findings: Sequence[Finding]) -> dict[str, int]:

@@ -30,6 +30,8 @@ _TENANT = re.compile(r"[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?")
 _VERSION = re.compile(r"[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}")
 _SCP = re.compile(r"([A-Za-z0-9._-]+)@([A-Za-z0-9.-]+|\[[0-9a-fA-F:.]+\]):([^/].*|/[^/].*)")
 _REF_FORBIDDEN = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|(^|/)\.|\.lock(/|$)|\.$|/$|^/")
+_FINGERPRINT = re.compile(r"[0-9A-F]{40}|[0-9A-F]{64}")
+_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,63}")
 _DAYS = re.compile(r"([0-9]{1,5})d")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -67,6 +69,20 @@ def version(text: str) -> str:
     if not _VERSION.fullmatch(text):
         raise wrong("no version: write three numbers, such as 1.21.4")
     return text
+
+
+def variable(text: str) -> str:
+    if not _VARIABLE.fullmatch(text):
+        raise wrong("no name of an environment variable: write it as in GITHUB_TOKEN")
+    return text
+
+
+def fingerprint(text: str) -> str:
+    """As `gpg --fingerprint` prints it, or without its spaces."""
+    digits = re.sub(r"[\s:]", "", text).upper().removeprefix("0X")
+    if not _FINGERPRINT.fullmatch(digits):
+        raise wrong("no fingerprint of a GPG key: write all 40 hex digits")
+    return digits
 
 
 def days(value: Any) -> Any:

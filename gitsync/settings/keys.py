@@ -154,16 +154,20 @@ class WebSettings(Section):
     """What gitsync serves over HTTP."""
 
     listen: Annotated[str, AfterValidator(grammar.listen)] = Field(
-        "127.0.0.1:8080", description="Address and port of /healthz and /readyz. Port 0 takes a free one."
+        "127.0.0.1:8080",
+        description="Address and port of /healthz, /readyz, /metrics, /hooks and the pages. Port 0 takes a free one.",
     )
     hooks_listen: Annotated[str, AfterValidator(grammar.listen)] | None = Field(
-        None, description="Address and port for webhooks."
+        None, description="Another address and port at which /hooks is served and nothing else, for the outside."
     )
     public_url: Annotated[str, AfterValidator(grammar.web_url)] | None = Field(
-        None, description="What links in commit statuses begin with."
+        None, description="What links in commit statuses begin with: where the pages are reached from."
     )
-    tls: ServerTls | None = Field(None, description="Serve https.")
-    anonymous_read: bool = Field(False, description="Show the dashboard to everybody.")
+    tls: ServerTls | None = Field(None, description="Serve https, at both addresses.")
+    anonymous_read: bool = Field(
+        False,
+        description="Show the pages to everybody who reaches them. Without it they are shown on this machine only.",
+    )
 
 
 class HostKind(StrEnum):
@@ -209,18 +213,34 @@ class HostSettings(Section):
         None, description="Its API. Default: the public one."
     )
     repo: str | None = Field(None, description="Owner and name of the repository there. Default: from `git.url`.")
-    token_file: LocalPath | None = Field(None, description="File that holds the API token.")
-    app: HostApp | None = Field(None, description="A GitHub App, instead of a token.")
+    token_file: LocalPath | None = Field(
+        None, description="File that holds the API token. Read again for every request."
+    )
+    token_env: Annotated[str, AfterValidator(grammar.variable)] | None = Field(
+        None, description="Environment variable that holds the API token, instead of a file."
+    )
+    app: HostApp | None = Field(
+        None, description="A GitHub App, instead of a token; git fetches by it too, where `git` has no credentials."
+    )
     webhook_secret_files: tuple[LocalPath, ...] = Field(
         (), max_length=2, description="Files with the webhook's secrets, the current and the previous one."
     )
     plan: PlanReport = Field(PlanReport.COMMENT, description="How a pull request is told of its plan.")
     forks: Forks = Field(Forks.VALIDATE, description="What is done for pull requests from forks.")
 
+    @model_validator(mode="after")
+    def _fits(self) -> HostSettings:
+        if sum(each is not None for each in (self.token_file, self.token_env, self.app)) > 1:
+            raise grammar.wrong("token_file, token_env and app: keep one of them")
+        if self.app and self.kind is not HostKind.GITHUB:
+            raise grammar.wrong(f"app is of use for github only, and kind is {self.kind}")
+        return self
+
 
 class NotifyEvent(StrEnum):
     """What somebody can be told of."""
 
+    FINISHED = "finished"
     FAILED = "failed"
     HELD = "held"
     DRIFT = "drift"
@@ -245,9 +265,33 @@ class SignatureMode(StrEnum):
 class SignatureSettings(Section):
     """Whose signature a commit needs."""
 
-    mode: SignatureMode = Field(SignatureMode.OFF, description="Which commits must be signed.")
-    allowed_signers_file: LocalPath | None = Field(None, description="SSH keys that count.")
-    gpg_keys_file: LocalPath | None = Field(None, description="GPG keys that count.")
+    mode: SignatureMode = Field(
+        SignatureMode.OFF,
+        description="Which commits must be signed: none, the one that is applied, or also every one since the last applied.",
+    )
+    allowed_signers_file: LocalPath | None = Field(
+        None,
+        description="SSH keys that count, as `ssh-keygen` reads them. A line that is out of its time counts no more.",
+    )
+    revoked_signers_file: LocalPath | None = Field(
+        None, description="SSH keys that never count: public keys, or a revocation list of `ssh-keygen -k`."
+    )
+    gpg_keys_file: LocalPath | None = Field(
+        None, description="GPG keys that count, as `gpg --export` writes them; no other keyring is looked at."
+    )
+    gpg_fingerprints: tuple[Annotated[str, AfterValidator(grammar.fingerprint)], ...] = Field(
+        (), description="Fingerprints of the primary keys in `gpg_keys_file` that count. Default: all of them."
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> SignatureSettings:
+        if self.mode is not SignatureMode.OFF and not (self.allowed_signers_file or self.gpg_keys_file):
+            raise grammar.wrong("no commit could be trusted: name an allowed_signers_file, a gpg_keys_file, or both")
+        if self.gpg_fingerprints and not self.gpg_keys_file:
+            raise grammar.wrong("gpg_fingerprints is given without gpg_keys_file: the keys themselves are needed")
+        if self.revoked_signers_file and not self.allowed_signers_file:
+            raise grammar.wrong("revoked_signers_file is given without allowed_signers_file: they belong together")
+        return self
 
 
 class Drift(StrEnum):
@@ -300,6 +344,9 @@ class GitSettings(Section):
     token_file: LocalPath | None = Field(
         None, description="File that holds the token for https. Read again for every fetch."
     )
+    token_env: Annotated[str, AfterValidator(grammar.variable)] | None = Field(
+        None, description="Environment variable that holds the token for https, instead of a file."
+    )
     ssh_key_file: LocalPath | None = Field(None, description="Private key for ssh.")
     known_hosts_file: LocalPath | None = Field(
         None, description="Keys of the ssh hosts that are trusted. Unknown hosts are always refused."
@@ -319,6 +366,7 @@ class GitSettings(Section):
         needs = {
             "username": "https",
             "token_file": "https",
+            "token_env": "https",
             "ca_file": "https",
             "ssh_key_file": "ssh",
             "known_hosts_file": "ssh",

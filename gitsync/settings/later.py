@@ -9,17 +9,7 @@ from pydantic import BaseModel
 
 from gitsync.settings.shape import KeyPath
 
-LATER: tuple[str, ...] = (
-    "api",
-    "notify",
-    "web.hooks_listen",
-    "web.public_url",
-    "web.tls",
-    "web.anonymous_read",
-    "syncs.*.host",
-    "syncs.*.signatures",
-    "syncs.*.require_reviewed_plan",
-)
+LATER: tuple[str, ...] = ("api",)
 """The keys; `*` is any name. Their default says what this version does, so it may be written down; anything else is refused."""
 
 

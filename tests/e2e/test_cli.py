@@ -4,101 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
-import os
 import re
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pytest
-import structlog
-
-from gitsync.cli import main
 from gitsync.store import Store
 from tests.servers.consul import ConsulServer
+from tests.terminal import Terminal
 from tests.workbench import Workbench, external
 
 ROOT = Path(__file__).resolve().parents[2]
 LABELS = "metadata: { owner: ada, cost_center: FIN-99 }\n"
-
-
-@dataclass(frozen=True)
-class Ended:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-class Terminal:
-    """A working directory in which somebody runs gitsync: in this process, which saves the start of one each time."""
-
-    def __init__(self, folder: Path, bench: Workbench, capsys: pytest.CaptureFixture[str]) -> None:
-        self.folder, self.bench, self._capsys = folder, bench, capsys
-        self.config = folder / "gitsync.yaml"
-
-    def __call__(self, *arguments: str) -> Ended:
-        self._capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main(arguments)
-        assert isinstance(ended.value.code, int)
-        return self._checked(ended.value.code, *self._capsys.readouterr())
-
-    def process(self, *arguments: str) -> Ended:
-        """The same as a process of its own."""
-        command = [sys.executable, "-m", "gitsync", *arguments]
-        environ = {**os.environ, "PYTHONPATH": str(ROOT)}
-        ran = subprocess.run(
-            command, cwd=self.folder, env=environ, capture_output=True, text=True, timeout=60, check=False
-        )
-        return self._checked(ran.returncode, ran.stdout, ran.stderr)
-
-    def _checked(self, code: int, out: str, err: str) -> Ended:
-        assert "Traceback" not in err, err
-        assert "this is a bug" not in err, err
-        assert "\x1b" not in out + err
-        return Ended(code, out, err)
-
-    def json(self, *arguments: str) -> Any:
-        ended = self(*arguments, "--json")
-        return ended.json
-
-    def configure(self, **sync: Any) -> None:
-        """Write a configuration by hand; *sync* is what the sync has besides its repository."""
-        git = {"url": f"file://{self.bench.repo}", "ref": "main", "path": "services"}
-        settings = {
-            "instance": "test",
-            "state_dir": "state",
-            "consul": {"address": self.bench.address, "lock_ttl": "10s"},
-            "gateway": "tgw",
-            "syncs": {"payments": {"git": git, **sync}},
-        }
-        self.config.write_text(json.dumps(settings))
-
-
-@pytest.fixture
-def gitsync(
-    bench: Workbench, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Terminal]:
-    for name in os.environ:
-        if name.startswith(("GITSYNC_", "CONSUL_", "TGW_")) or name in ("NO_COLOR", "FORCE_COLOR"):
-            monkeypatch.delenv(name)
-    folder = tmp_path / "terminal"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield Terminal(folder, bench, capsys)
-    root.handlers[:], root.level = handlers, level
-    logging.captureWarnings(False)
-    structlog.reset_defaults()
 
 
 # -- the first five minutes -----------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from gitsync.cli.app import app
 from gitsync.cli.call import BUG, CHANGES, FINE, USAGE
 from gitsync.core.codes import CODES
 from gitsync.core.load import parse_file
+from gitsync.daemon.inbox import Accepted
 from gitsync.model import kv
 from gitsync.model.errors import Conflict, Invalid, Rejected, Unavailable
 from gitsync.model.key import EXTERNAL_SOURCE, MANAGED_BY, OWNER_MARK, RECORD_NAMES, Kind, Owner, ServiceKey
@@ -23,10 +24,11 @@ from gitsync.model.spec import SpecDefaults
 from gitsync.model.view import SyncView
 from gitsync.settings.keys import Drift
 from gitsync.web import health_app
+from gitsync.web.hooks import Verdict
 from tests.e2e.test_acl import RULES
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 LIFECYCLE = (ROOT / "docs" / "lifecycle.md").read_text()
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
@@ -72,10 +74,12 @@ def test_every_relative_link_leads_somewhere(page: Path):
     assert broken == []
 
 
-def test_the_readme_leads_to_every_page():
-    readme = (ROOT / "README.md").read_text()
+def test_the_readme_leads_to_every_page_and_the_hosts_page_to_every_host():
+    readme, hosts = ((ROOT / name).read_text() for name in ("README.md", "docs/hosts/README.md"))
+    of_hosts = [name for name in NAMES if name.startswith("docs/hosts/") and name != "docs/hosts/README.md"]
 
-    assert [name for name in NAMES if name != "README.md" and f"({name})" not in readme] == []
+    assert [name for name in NAMES if name not in ("README.md", *of_hosts) and f"({name})" not in readme] == []
+    assert [name for name in of_hosts if f"({name.rpartition('/')[2]})" not in hosts] == []
 
 
 @each_page
@@ -139,7 +143,8 @@ def test_every_outcome_exit_code_and_drift_mode_is_explained():
 
 @pytest.mark.parametrize("name", ["docs/lifecycle.md", "docs/operations.md"])
 def test_every_finding_that_is_named_exists(name: str):
-    words = {*map(str, Kind), MANAGED_BY, OWNER_MARK, EXTERNAL_SOURCE, "pg_dump"}
+    words = {*map(str, Kind), MANAGED_BY, OWNER_MARK, EXTERNAL_SOURCE, "pg_dump", *map(str, Accepted)}
+    words |= {each for each in vars(Verdict).values() if isinstance(each, str)}
     named = set(re.findall(r"`([a-z0-9]+(?:-[a-z0-9]+)+)`", (ROOT / name).read_text()))
 
     assert named - words <= CODES.keys()

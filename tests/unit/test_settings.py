@@ -318,6 +318,7 @@ TEXT_EXAMPLES = {
     "retention.runs": "30d",
     "syncs.<sync>.git.url": "https://g/r",
     "syncs.<sync>.host.api_url": "https://g",
+    "syncs.<sync>.signatures.gpg_fingerprints": f"{'A' * 40},{'B' * 40}",
     "gateways.<gateway>.default_ca_file": "/ca",
 }
 
@@ -338,7 +339,8 @@ def test_every_setting_can_be_given_by_its_variable(setting, tmp_path, monkeypat
     assert f"{name}__X: {path} has no keys below it" in str(refused.value)
 
     complaint = complaint_of(None, {**base, name: good})  # some cannot stand alone, or not in this version
-    assert not complaint or setting.later or setting.path.startswith("consul.") or ".git." in setting.path
+    alone = ("consul.", ".git.", ".host.", "web.tls.", ".signatures.")
+    assert not complaint or setting.later or any(group in setting.path for group in alone)
     assert "there is no setting" not in complaint
 
 
@@ -623,14 +625,6 @@ def test_every_file_with_a_secret_is_known(load, tmp_path):
 
 LATER_EXAMPLES = {
     "api": "api: { drift: detect }\n",
-    "notify": "notify: [ { url: https://h/x, on: [failed, drift] } ]\n",
-    "web.hooks_listen": "web: { hooks_listen: 127.0.0.1:1 }\n",
-    "web.public_url": "web: { public_url: https://g }\n",
-    "web.tls": "web: { tls: { cert_file: c, key_file: k } }\n",
-    "web.anonymous_read": "web: { anonymous_read: true }\n",
-    "syncs.*.host": "    host: { kind: gitea, api_url: https://g, repo: a/b, webhook_secret_files: [a, b], plan: off }\n",
-    "syncs.*.signatures": "    signatures: { mode: range, allowed_signers_file: a }\n",
-    "syncs.*.require_reviewed_plan": "    require_reviewed_plan: true\n",
 }
 
 
@@ -646,15 +640,36 @@ def test_a_setting_that_would_do_nothing_is_refused_and_not_passed_over(refusal,
     assert re.search(r"gitsync\.yaml:\d+:\d+: ", message)
 
 
-def test_a_setting_of_a_later_version_is_checked_already(refusal):
-    assert "should be 'github'" in refusal(MINIMAL + "    host: { kind: sourceforge }\n")
-
-
 def test_what_this_version_does_may_be_written_down(load):
-    load(
+    settings = load(
         MINIMAL
-        + "    signatures: { mode: off }\n    require_reviewed_plan: false\nweb: { anonymous_read: false }\nnotify: []\n"
+        + "    signatures: { mode: off }\n    require_reviewed_plan: true\n"
+        + "    host: { kind: gitea, api_url: https://g, repo: a/b, webhook_secret_files: [a, b], plan: off }\n"
+        + "web: { hooks_listen: 127.0.0.1:1, public_url: https://g/, tls: { cert_file: c, key_file: k }, anonymous_read: true }\n"
+        + "notify: [ { url: https://h/x, on: [failed, drift] } ]\n"
     )
+
+    assert settings.web.public_url == "https://g"
+    assert settings.syncs["payments"].host.kind == "gitea"
+    assert settings.notify[0].on == ("failed", "drift")
+
+
+# -- Git hosts ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("host", "says"),
+    [
+        ("{ kind: sourceforge }", "should be 'github'"),
+        ("{ kind: gitlab, token_file: a, token_env: B }", "token_file, token_env and app: keep one of them"),
+        ("{ kind: gitlab, app: { id: '1', key_file: k } }", "app is of use for github only, and kind is gitlab"),
+        ("{ kind: gitlab, webhook_secret_files: [a, b, c] }", "at most 2"),
+        ("{ kind: gitlab, api_url: http://git.example }", "plain http goes to loopback only"),
+        ("{ kind: gitlab, token_env: a-b }", "no name of an environment variable"),
+    ],
+)
+def test_a_host_that_cannot_be_is_refused(refusal, host: str, says: str):
+    assert says in refusal(MINIMAL + f"    host: {host}\n")
 
 
 # -- hostile text ---------------------------------------------------------------------------------------------------------

@@ -8,32 +8,27 @@ import random
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 import structlog
 from ulid import ULID
 
-from gitsync import web
 from gitsync.consul.facade import Consul, connect
 from gitsync.consul.features import require_primary
 from gitsync.consul.verdict import NoConnection
 from gitsync.core.load import SpecDefaults, accepts, parse_file
-from gitsync.daemon.alarms import ScheduledAlarms
-from gitsync.daemon.archive import LateArchive
-from gitsync.daemon.schedule import Chore, Daemon
-from gitsync.daemon.shared import Shared
-from gitsync.daemon.signals import obeyed
-from gitsync.daemon.sync_job import SyncJob
+from gitsync.daemon.contracts import Contracts
 from gitsync.engine import ports
 from gitsync.engine.history import Tolerant
 from gitsync.engine.look import Look, look, look_ahead
 from gitsync.engine.ports import Clock, World
 from gitsync.engine.reconcile import Mind, reconcile
 from gitsync.engine.retry import retried
+from gitsync.hosts.credentials import StaticToken
 from gitsync.model.context import GatewayFiles, TlsFiles
 from gitsync.model.desired import ParsedFile
 from gitsync.model.errors import GitsyncError, Invalid, Unavailable
@@ -42,11 +37,22 @@ from gitsync.model.key import Owner
 from gitsync.model.revision import RefKind, lineage, parse_ref
 from gitsync.model.run import RunReport
 from gitsync.model.sync import Options, Sync
-from gitsync.repository import DirectorySpecs, GitSource, Mirror, MirrorSpecs
+from gitsync.repository import (
+    Changes,
+    DirectorySpecs,
+    GitSource,
+    Login,
+    Mirror,
+    MirrorSpecs,
+    Mode,
+    SignaturePolicy,
+    Signatures,
+)
 from gitsync.settings import Settings, SyncSettings
-from gitsync.settings.grammar import address_and_port
+from gitsync.settings.keys import SignatureMode
 from gitsync.store import Store
-from gitsync.web import health_app
+from gitsync.store.reviews import Reviews
+from gitsync.wire.hosts import Hosted, hosts_of, token_in
 
 HERE = "the given directory"
 """What stands for a revision where a plain directory is planned."""
@@ -60,6 +66,9 @@ LINK_SECONDS = 3600.0
 """How long the daemon believes what it knows of Consul. Then it asks again: it may have been upgraded."""
 
 log = structlog.get_logger()
+
+
+NO_HOSTS: Mapping[str, Hosted] = {}
 
 
 class Silent:
@@ -153,11 +162,14 @@ async def opened(settings: Settings, *, said: Callable[[str], None] = lambda _: 
             said(f"history is neither kept nor shown: {error}")
         archive = Tolerant(store if isinstance(store, Store) else None, said)
         clock = system_clock()
+        hosts = await stack.enter_async_context(hosts_of(settings))
+        mirrors = {name: mirror_of(settings, name, defaults, hosts) for name in settings.syncs}
+        contract = contract_of(mirrors, hosts, partial(_reviews, store)) if isinstance(store, Store) else None
         rooms = {
             name: Room(
                 sync_of(settings, name),
                 each,
-                World(consul, features, mirror_of(settings, name, defaults), archive, clock, socket.gethostname()),
+                World(consul, features, mirrors[name], archive, clock, socket.gethostname(), contract),
             )
             for name, each in settings.syncs.items()
         }
@@ -199,6 +211,20 @@ def spec_defaults(settings: Settings) -> SpecDefaults:
     )
 
 
+@asynccontextmanager
+async def _reviews(store: Store) -> AsyncIterator[Reviews]:
+    yield store.reviews
+
+
+def contract_of(
+    mirrors: Mapping[str, MirrorSpecs],
+    hosts: Mapping[str, Hosted],
+    archive: Callable[[], AbstractAsyncContextManager[Reviews]],
+) -> Contracts:
+    """What was reviewed on the requests of the syncs that review them."""
+    return Contracts({name: Changes(mirrors[name]) for name, hosted in hosts.items() if hosted.reviews}, archive)
+
+
 def sync_of(settings: Settings, name: str) -> Sync:
     """The identity and the policy of a sync."""
     sync = settings.syncs[name]
@@ -216,6 +242,7 @@ def sync_of(settings: Settings, name: str) -> Sync:
         width=settings.consul.concurrency,
         gateways=gateways_of(settings),
         redact=frozenset(sync.redact),
+        require_reviewed=sync.require_reviewed_plan,
     )
 
 
@@ -230,8 +257,10 @@ def gateways_of(settings: Settings) -> dict[str, GatewayFiles]:
     }
 
 
-def filter_of(sync: SyncSettings) -> Callable[[str], str | None]:
+def filter_of(sync: SyncSettings | None) -> Callable[[str], str | None]:
     """Why a path is passed over, None if it is a spec file."""
+    if sync is None:
+        return partial(accepts, include=(), exclude=())
     return partial(accepts, include=sync.git.include, exclude=sync.git.exclude)
 
 
@@ -239,95 +268,53 @@ def parser_of(defaults: SpecDefaults) -> Callable[[str, bytes], ParsedFile]:
     return partial(parse_file, defaults=defaults)
 
 
-def mirror_of(settings: Settings, name: str, defaults: SpecDefaults) -> MirrorSpecs:
+def mirror_of(
+    settings: Settings, name: str, defaults: SpecDefaults, hosts: Mapping[str, Hosted] = NO_HOSTS
+) -> MirrorSpecs:
     """The specs of a sync's repository, through its mirror below `state_dir`."""
     sync = settings.syncs[name]
+    source = source_of(sync, hosts.get(name))
+    mirror = Mirror(source, settings.state_dir / "mirrors" / f"{name}.git", accepts=filter_of(sync))
+    return MirrorSpecs(mirror, parser_of(defaults), signatures_of(settings, name))
+
+
+def source_of(sync: SyncSettings, hosted: Hosted | None = None) -> GitSource:
+    """The repository of a sync, and how to reach it. Raises Invalid where a variable that holds a token is not set."""
     git = sync.git
-    source = GitSource(
+    login: Login | None = None
+    if git.token_env:
+        login = StaticToken(token_in(git.token_env, "git.token_env"))
+    elif hosted and hosted.reads_git:
+        login = hosted.credentials
+    return GitSource(
         url=git.url,
         ref=git.ref,
         path=git.path,
-        username=git.username or "",
+        username=git.username or ("x-access-token" if hosted and hosted.reads_git else ""),
         token_file=git.token_file,
         ssh_key_file=git.ssh_key_file,
         known_hosts_file=git.known_hosts_file,
         ca_file=git.ca_file,
         timeout=git.timeout.seconds,
+        login=login,
     )
-    mirror = Mirror(source, settings.state_dir / "mirrors" / f"{name}.git", accepts=filter_of(sync))
-    return MirrorSpecs(mirror, parser_of(defaults))
+
+
+def signatures_of(settings: Settings, name: str) -> Signatures | None:
+    """Whose commits the sync takes; None where it does not ask."""
+    given = settings.syncs[name].signatures
+    if given.mode is SignatureMode.OFF:
+        return None
+    policy = SignaturePolicy(
+        Mode(str(given.mode)),
+        gpg_keys_file=given.gpg_keys_file,
+        gpg_fingerprints=given.gpg_fingerprints,
+        allowed_signers_file=given.allowed_signers_file,
+        revoked_signers_file=given.revoked_signers_file,
+    )
+    return Signatures(policy, settings.state_dir / "signers" / name)
 
 
 def specs_in(directory: Path, sync: SyncSettings | None, defaults: SpecDefaults) -> DirectorySpecs:
     """The specs in a plain directory."""
-    takes = filter_of(sync) if sync else partial(accepts, include=(), exclude=())
-    return DirectorySpecs(directory, takes, parser_of(defaults))
-
-
-async def serve(settings: Settings) -> int:
-    """The daemon: every sync at its interval, /healthz and /readyz, until SIGTERM; the exit code.
-
-    Neither Consul nor Git nor the database has to be there at the start. Raises Invalid if the configuration is wrong, also
-    where that shows only in what Consul answers first.
-    """
-    gc.set_threshold(*COLLECTOR)
-    clock, defaults = system_clock(), spec_defaults(settings)
-    wrong: list[Invalid] = []
-
-    def give_up(error: Invalid) -> None:
-        wrong.append(error)
-        daemon.stop()
-
-    async with AsyncExitStack() as stack:
-        link: Shared[tuple[ports.Consul, Features]] = await stack.enter_async_context(
-            Shared(partial(connected, settings), monotonic=clock.monotonic, lifetime=LINK_SECONDS)
-        )
-        store = await stack.enter_async_context(Shared(partial(Store.open, settings.store), monotonic=clock.monotonic))
-        archive = Tolerant(LateArchive(store), partial(log.warning, action="record"))
-        mirrors = {name: mirror_of(settings, name, defaults) for name in settings.syncs}
-        jobs = [
-            SyncJob(
-                sync_of(settings, name),
-                each.interval.seconds,
-                link,
-                mirrors[name],
-                archive,
-                clock,
-                socket.gethostname(),
-                give_up,
-            )
-            for name, each in settings.syncs.items()
-        ]
-        alarms = ScheduledAlarms()
-        stack.callback(alarms.close)
-        daemon = Daemon(jobs, chores_of(settings, store, mirrors), clock=clock, alarms=alarms)
-        host, port = await stack.enter_async_context(
-            web.serve(health_app(daemon), *address_and_port(settings.web.listen))
-        )
-        with obeyed(daemon.stop, partial(daemon.wake_all, "signal")):
-            log.info("ready to run", action="start", syncs=sorted(settings.syncs), listen=host, port=port)
-            await daemon.run()
-    if wrong:
-        raise wrong[0]
-    log.info("ended in order", action="stop")
-    return 0
-
-
-def chores_of(settings: Settings, store: Shared[Store], mirrors: Mapping[str, MirrorSpecs]) -> list[Chore]:
-    """What is done once a day: old history is forgotten, and the mirrors are tidied."""
-    keep = timedelta(seconds=settings.retention.runs.seconds)
-
-    async def forget() -> str:
-        before = (datetime.now(UTC) - keep).isoformat(timespec="seconds").replace("+00:00", "Z")
-        async with store.held() as history:
-            gone = await history.prune(before)
-        return f"{gone} runs from before {before} are forgotten" if gone else ""
-
-    async def tidy(specs: MirrorSpecs) -> str:
-        await specs.mirror.maintain()
-        return ""
-
-    return [
-        Chore("history", forget),
-        *(Chore(f"mirror of {name}", partial(tidy, specs)) for name, specs in mirrors.items()),
-    ]
+    return DirectorySpecs(directory, filter_of(sync), parser_of(defaults))
