@@ -15,8 +15,8 @@
 |                | be none                                    | it changes                                                            |
 | `sync.held`    | deletes wait for an approval that did not  | holds: [{digest, services, reason, command}]                          |
 |                | before                                     |                                                                       |
-| `sync.drift`   | with `drift: detect`, something was changed| revision, services: [{service, components}]. Told once until it       |
-|                | outside gitsync                            | changes, at most once a day                                           |
+| `sync.drift`   | something was changed outside gitsync, and | revision, services: [{service, components, outcome}]. Told once until |
+|                | was put back or, by `drift: detect`, shown | it changes, at most once a day                                        |
 
 services: [{service, outcome, step, message}] of those that were applied or stopped, at most 100; counts has them all. No values of
 specs are in it. A receiver answers 2xx within 20 s; 429 and 503 with Retry-After are waited for, 410 ends this message, anything else
@@ -231,9 +231,13 @@ class Notices:
 
     async def _drifted(self, report: RunReport) -> None:
         drift = [
-            {"service": str(each.key), "components": [diff.component for diff in each.diffs]}
+            {
+                "service": str(each.key),
+                "components": [diff.component for diff in each.diffs],
+                "outcome": str(each.outcome),
+            }
             for each in report.services
-            if each.verdict is PlanVerdict.DRIFT
+            if each.verdict is PlanVerdict.DRIFT or each.drift
         ]
         digest = _digest(json.dumps([report.revision, drift])) if drift else ""
         if report.error and not drift:

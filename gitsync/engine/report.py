@@ -154,6 +154,7 @@ def _outcome(key: ServiceKey, plan: ServicePlan, end: Done) -> ServiceOutcome:
         findings=plan.findings,
         diffs=tuple(ComponentDiff(str(change.key), change.action, change.diff) for change in plan.changes),
         retryable=end.retryable,
+        drift=plan.drift,
     )
 
 

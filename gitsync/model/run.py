@@ -59,7 +59,8 @@ class ServiceOutcome:
     """One service in a run.
 
     verdict, action: what the plan said, and what was done or tried as a whole (None: nothing). step: where it failed (None: it
-    did not). message: why, in a sentence. retryable: it failed for want of an answer, not because it was refused.
+    did not). message: why, in a sentence. retryable: it failed for want of an answer, not because it was refused. drift: somebody
+    had changed it outside gitsync.
     """
 
     key: ServiceKey
@@ -71,6 +72,7 @@ class ServiceOutcome:
     findings: tuple[Finding, ...] = ()
     diffs: tuple[ComponentDiff, ...] = ()
     retryable: bool = False
+    drift: bool = False
 
 
 @dataclass(frozen=True, slots=True)

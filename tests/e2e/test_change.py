@@ -196,6 +196,7 @@ async def test_what_somebody_changed_is_put_back_shown_or_left(
     protocol = consul.entry("service-defaults", "pay")["Protocol"]
     assert protocol == ("http" if drift == "enforce" else "http2")
     assert ("drift-detected" in codes(report, "pay")) == (drift == "detect")
+    assert [each.drift for each in report.services if str(each.key) == "pay"] == ([] if drift == "off" else [True])
     assert exit_code(report) == 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -382,8 +383,21 @@ async def test_drift_is_told_once_until_it_changes_and_without_values(room, list
         "1 service was changed outside gitsync",
         "2 services were changed outside gitsync",
     ]
-    assert listener.bodies[0]["data"]["services"] == [{"service": "pay", "components": ["service-defaults/pay"]}]
+    assert listener.bodies[0]["data"]["services"] == [
+        {"service": "pay", "components": ["service-defaults/pay"], "outcome": "unchanged"}
+    ]
     assert "s3cret" not in str(listener.bodies)
+
+
+async def test_what_was_put_back_is_drift_too(room, listener):
+    (shown,) = drifted("pay").services
+    back = replace(shown, outcome=Outcome.APPLIED, verdict=PlanVerdict.UPDATE, drift=True)
+    await look(room, report("01RUN0007", outcome=RunOutcome.APPLIED, services=(back,)))
+
+    (body,) = [each for each in listener.bodies if each["type"] == "sync.drift"]
+    assert body["data"]["services"] == [
+        {"service": "pay", "components": ["service-defaults/pay"], "outcome": "applied"}
+    ]
 
 
 async def test_drift_that_comes_back_another_day_is_told_again(room, listener):
