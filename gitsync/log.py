@@ -49,36 +49,43 @@ QUIET = (
 # -- secrets --------------------------------------------------------------------------------------------------------------
 
 
+MOST_SECRETS = 500
+
+
 class Redaction:
     """The secrets of this process, and a text without them."""
 
     def __init__(self) -> None:
-        self._forms: set[str] = set()
-        self._added: set[str] = set()
+        self._forms: dict[str, set[str]] = {}
         self._pattern: re.Pattern[str] | None = None
         self._lock = threading.Lock()
 
     def add(self, secret: str) -> None:
         """Hide *secret* from now on: as it is, as JSON, URLs and base64 write it, and line by line if it has lines.
 
-        Too short a text (under four characters) is passed over: it would blot out half of every line.
+        Too short a text (under four characters) is passed over: it would blot out half of every line. Of very many the oldest are
+        forgotten: a GitHub App has a new token every hour, and the one of last week opens nothing.
         """
-        if secret in self._added:  # who reads a file again and again may say so each time
+        if secret in self._forms:  # who reads a file again and again may say so each time
             return
         lines = [line for line in secret.splitlines() if len(line.strip()) >= 16] if "\n" in secret else []
         with self._lock:
-            self._added.add(secret)
+            forms = self._forms[secret] = set()
             for text in (secret, secret.strip(), *lines):
                 if len(text) >= SHORTEST_SECRET:
-                    self._forms |= {
+                    forms |= {
                         text,
                         json.dumps(text)[1:-1],
                         json.dumps(text, ensure_ascii=False)[1:-1],
                         repr(text)[1:-1],
                     }
-                    self._forms |= {quote(text, safe=""), *_inside_base64(text)}
-            if self._forms:  # the longest first: one secret may be the beginning of another
-                ordered = sorted(self._forms, key=lambda form: (-len(form), form))
+                    forms |= {quote(text, safe=""), *_inside_base64(text)}
+            while len(self._forms) > MOST_SECRETS:
+                del self._forms[next(iter(self._forms))]
+            if every := set().union(
+                *self._forms.values()
+            ):  # the longest first: one secret may be the beginning of another
+                ordered = sorted(every, key=lambda form: (-len(form), form))
                 self._pattern = re.compile("|".join(map(re.escape, ordered)))
 
     def clean(self, text: str) -> str:

@@ -176,6 +176,7 @@ class GitHubApp:
         if not answer.ok or not token:
             raise self._api.failure(answer, what=f"a token of the GitHub App for {self._repo.full_name}")
         _must_be_a_token(token, "GitHub's token of the installation")
+        hide(token)
         expires = payload.text(answer.body, "expires_at")
         granted = payload.at(answer.body, "permissions")
         permissions = {str(name): str(level) for name, level in granted.items()} if isinstance(granted, dict) else {}

@@ -255,3 +255,12 @@ def test_a_stream_that_is_gone_raises_nowhere():
     stream.close()
     sink.put("x")
     sink.close()
+
+
+def test_of_very_many_secrets_the_newest_are_hidden_and_the_oldest_forgotten(monkeypatch):
+    monkeypatch.setattr("gitsync.log.MOST_SECRETS", 3)
+    secrets = Redaction()
+    for number in range(4):
+        secrets.add(f"ghs_token_{number:04}")
+
+    assert secrets.clean("ghs_token_0000 ghs_token_0001 ghs_token_0003") == f"ghs_token_0000 {HIDDEN} {HIDDEN}"

@@ -421,7 +421,7 @@ async def test_json_is_escaped_so_that_no_terminal_obeys_it(tmp_path):
 
 
 async def test_a_secret_of_this_process_is_on_no_page(tmp_path, monkeypatch):
-    monkeypatch.setattr(SECRETS, "_forms", set())
+    monkeypatch.setattr(SECRETS, "_forms", {})
     monkeypatch.setattr(SECRETS, "_pattern", None)
     hide("canary&secret<1>")
     told = "refused: canary&secret<1>"
