@@ -117,6 +117,24 @@ class Api:
             wait = Verdict.TRANSIENT if error.retryable else Verdict.AUTH
             return Answer(0, trouble=str(error), verdict=wait)
 
+    async def found(
+        self, path: str, *, around: str, what: str, params: Mapping[str, Any] | None = None
+    ) -> Answer | None:
+        """What is at *path*, None if it certainly is not there.
+
+        404 is also what hosts say to who may not see it: it counts only while what it belongs to, *around*, can be seen.
+        Raises as `failure` says.
+        """
+        answer = await self.request("GET", path, params=params)
+        if answer.status == 404:
+            seen = await self.request("GET", around, params=params)
+            if seen.ok:
+                return None
+            answer = seen
+        if not answer.ok:
+            raise self.failure(answer, what=what)
+        return answer
+
     async def pages(
         self,
         path: str,

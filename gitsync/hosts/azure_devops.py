@@ -170,14 +170,10 @@ class AzureDevOps:
 
     async def get_change(self, number: int) -> ChangeRequest | None:
         what = f"the pull request {number}"
-        answer = await self._call("GET", segments("pullRequests", str(number)))
-        if answer.status == 404:  # there is no such request, or no right to see any
-            around = await self._call("GET", "")
-            if around.ok:
-                return None
-            raise self._api.failure(around, what=what)
-        if not answer.ok:
-            raise self._api.failure(answer, what=what)
+        request = self._path + segments("pullRequests", str(number))
+        answer = await self._api.found(request, around=self._path, what=what, params=_VERSION)
+        if answer is None:
+            return None
         change = _request(answer.body)
         if change is None:
             raise Unavailable(f"{what}: Azure DevOps does not tell its head yet. Tried again.")

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 import httpx
 
 from gitsync.hosts import signature, sticky
-from gitsync.hosts.api import Answer, Api, bearer, capped, cut_comment, not_a_commit, own_comment, segments
+from gitsync.hosts.api import Answer, Api, bearer, capped, cut_comment, not_a_commit, segments
 from gitsync.hosts.payload import at, flag, is_branch, is_full_sha, is_short_sha, items, json_object, number, sha, text
 from gitsync.hosts.provider import Credentials, Webhooks
 from gitsync.model.errors import Unavailable
@@ -162,14 +162,9 @@ class BitbucketCloud:
 
     async def get_change(self, number: int) -> ChangeRequest | None:
         what = f"the pull request #{number}"
-        answer = await self._api.request("GET", self._request_path(number))
-        if answer.status == 404:  # there is no such request, or no right to see any
-            around = await self._api.request("GET", self._path)
-            if around.ok:
-                return None
-            raise self._api.failure(around, what=what)
-        if not answer.ok:
-            raise self._api.failure(answer, what=what)
+        answer = await self._api.found(self._request_path(number), around=self._path, what=what)
+        if answer is None:
+            return None
         change = _request(answer.body)
         if change is None:
             raise Unavailable(f"{what}: Bitbucket does not tell its head yet. Tried again.")
@@ -201,17 +196,8 @@ class BitbucketCloud:
             author = await self._who()
             if isinstance(author, Answer):
                 return author
-            async for page in self._api.pages(comments, {"pagelen": 100}, next_page=_next):
-                if not page.ok:
-                    return page
-                found = [
-                    (str(at(comment, "id")), text(comment, "user", "uuid"), text(comment, "content", "raw"))
-                    for comment in items(page.body, "values")
-                    if not flag(comment, "deleted")
-                ]
-                if own := own_comment(found, reference, author):
-                    return own
-            return None
+            pages = self._api.pages(comments, {"pagelen": 100}, next_page=_next)
+            return await sticky.our_own(pages, _comments, reference, author)
 
         return await sticky.upsert(
             self._api,
@@ -265,3 +251,11 @@ def _verdict(answer: Answer) -> Verdict | None:
     if answer.status == 404 and ("commit" in said or "changeset" in said):
         return Verdict.UNKNOWN_SHA
     return None
+
+
+def _comments(page: Any) -> list[sticky.Comment]:
+    return [
+        (str(at(comment, "id")), text(comment, "user", "uuid"), text(comment, "content", "raw"))
+        for comment in items(page, "values")
+        if not flag(comment, "deleted")
+    ]

@@ -155,14 +155,9 @@ class BitbucketDataCenter:
 
     async def get_change(self, number: int) -> ChangeRequest | None:
         what = f"the pull request #{number}"
-        answer = await self._api.request("GET", self._requests(number))
-        if answer.status == 404:  # there is no such request, or no right to see any
-            around = await self._api.request("GET", self._path)
-            if around.ok:
-                return None
-            raise self._api.failure(around, what=what)
-        if not answer.ok:
-            raise self._api.failure(answer, what=what)
+        answer = await self._api.found(self._requests(number), around=self._path, what=what)
+        if answer is None:
+            return None
         change = _request(answer.body)
         if change is None:
             raise Unavailable(f"{what}: Bitbucket does not tell its head yet. Tried again.")

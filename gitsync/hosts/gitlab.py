@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 import httpx
 
 from gitsync.hosts import signature, sticky
-from gitsync.hosts.api import Answer, Api, capped, cut_comment, not_a_commit, own_comment, segments
+from gitsync.hosts.api import Answer, Api, capped, cut_comment, not_a_commit, segments
 from gitsync.hosts.payload import at, flag, is_branch, items, json_object, number, sha, text
 from gitsync.hosts.provider import Credentials, Webhooks
 from gitsync.model.errors import Unavailable
@@ -197,14 +197,9 @@ class GitLab:
 
     async def get_change(self, number: int) -> ChangeRequest | None:
         what = f"the merge request !{number}"
-        answer = await self._api.request("GET", self._requests(number))
-        if answer.status == 404:  # there is no such request, or no right to see any
-            around = await self._api.request("GET", self._project)
-            if around.ok:
-                return None
-            raise self._api.failure(around, what=what)
-        if not answer.ok:
-            raise self._api.failure(answer, what=what)
+        answer = await self._api.found(self._requests(number), around=self._project, what=what)
+        if answer is None:
+            return None
         change = await self._change(answer.body)
         if change is None:
             raise Unavailable(f"{what}: GitLab does not tell its head yet. Tried again.")
@@ -227,17 +222,8 @@ class GitLab:
             author = await self._who()
             if isinstance(author, Answer):
                 return author
-            async for page in self._api.pages(notes, {"per_page": _PAGE, "sort": "asc", "order_by": "created_at"}):
-                if not page.ok:
-                    return page
-                found = [
-                    (str(at(note, "id")), text(note, "author", "username"), text(note, "body"))
-                    for note in (page.body if isinstance(page.body, list) else ())
-                    if not flag(note, "system")
-                ]
-                if own := own_comment(found, marker, author):
-                    return own
-            return None
+            pages = self._api.pages(notes, {"per_page": _PAGE, "sort": "asc", "order_by": "created_at"})
+            return await sticky.our_own(pages, _notes, marker, author)
 
         return await sticky.upsert(
             self._api,
@@ -292,3 +278,11 @@ def _verdict(answer: Answer) -> Verdict | None:
     if answer.status == 422 and ("exceeded" in said or "limit" in said):
         return Verdict.FULL  # as many jobs as a pipeline takes
     return None
+
+
+def _notes(page: Any) -> list[sticky.Comment]:
+    return [
+        (str(at(note, "id")), text(note, "author", "username"), text(note, "body"))
+        for note in (page if isinstance(page, list) else ())
+        if not flag(note, "system")
+    ]

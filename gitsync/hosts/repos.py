@@ -81,17 +81,9 @@ class Repository:
 
     async def get_change(self, number: int) -> ChangeRequest | None:
         """The pull request, None if there is none. Raises Unavailable, Rejected."""
-        answer = await self.api.request("GET", self.path("pulls", str(number)))
         what = f"pull request {number} of {self.repo.full_name}"
-        if answer.status == 404:
-            # no such request, or no right to see any
-            around = await self.api.request("GET", self.path())
-            if around.ok:
-                return None
-            raise self.api.failure(around, what=what)
-        if not answer.ok:
-            raise self.api.failure(answer, what=what)
-        return change_request(answer.body)
+        answer = await self.api.found(self.path("pulls", str(number)), around=self.path(), what=what)
+        return change_request(answer.body) if answer else None
 
     async def list_open_changes(self, base_ref: str, params: Mapping[str, Any]) -> AsyncIterator[ChangeRequest]:
         """The open pull requests onto *base_ref*. params: of the list. Raises Unavailable, Rejected."""

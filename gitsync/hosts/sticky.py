@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any
 
-from gitsync.hosts.api import Answer, Api
+from gitsync.hosts.api import Answer, Api, own_comment
 from gitsync.model.host import PostResult, Verdict
+
+Comment = tuple[str, str, str]
+"""Its id, its author, its text."""
 
 _NOT_OURS_ANY_MORE = {403, 404, 410}
 _NO_END = str.maketrans("()\\\n", "[]/ ")  # what would end the reference before its end
@@ -36,6 +40,18 @@ async def upsert(
         return api.result(await edit(found), what=what, id=found)
     answer = await create()
     return api.result(answer, what=what, id=made(answer))
+
+
+async def our_own(
+    pages: AsyncIterator[Answer], comments: Callable[[Any], Sequence[Comment]], marker: str, author: str
+) -> str | Answer | None:
+    """The id of the comment of *author* with *marker* in it, None if there is none, an Answer for what went wrong."""
+    async for page in pages:
+        if not page.ok:
+            return page
+        if own := own_comment(comments(page.body), marker, author):
+            return own
+    return None
 
 
 def as_link_reference(marker: str) -> str:
