@@ -14,8 +14,8 @@ from gitsync.settings.keys import (
     PruneSettings,
     Settings,
     SyncSettings,
-    WebSettings,
 )
+from gitsync.settings.outside import WebSettings
 from gitsync.settings.reading import load_settings, read_secret, secret_files, warnings
 
 __all__ = [

@@ -50,7 +50,7 @@ from gitsync.model.run import RunReport
 from gitsync.repository import Changes, MirrorSpecs
 from gitsync.settings import Settings
 from gitsync.settings.grammar import address_and_port
-from gitsync.settings.keys import Forks
+from gitsync.settings.outside import Forks
 from gitsync.store import Store
 from gitsync.store.deliveries import Deliveries
 from gitsync.store.reviews import Reviews as StoredReviews

@@ -19,7 +19,7 @@ from gitsync.model.errors import Invalid, Unavailable
 from gitsync.model.host import RepoRef
 from gitsync.model.revision import RefKind, parse_ref
 from gitsync.settings import Settings
-from gitsync.settings.keys import HostSettings, PlanReport
+from gitsync.settings.outside import HostSettings, PlanReport
 from gitsync.web import BODY_BYTES
 
 

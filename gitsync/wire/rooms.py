@@ -49,7 +49,7 @@ from gitsync.repository import (
     Signatures,
 )
 from gitsync.settings import Settings, SyncSettings
-from gitsync.settings.keys import SignatureMode
+from gitsync.settings.outside import SignatureMode
 from gitsync.store import Store
 from gitsync.store.reviews import Reviews
 from gitsync.wire.hosts import Hosted, hosts_of, token_in

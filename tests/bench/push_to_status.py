@@ -57,11 +57,16 @@ def main(services: int, repeat: int) -> None:
     tell(services, every)
 
 
+PAUSE = 1.0
+"""Seconds between a commit and its push: part of what is measured, not a wait for a result. Nobody pushes while the last push is
+still being read again; without it every push but the first would be measured behind that."""
+
+
 def measured(site: Hosting, number: int, changed: int) -> dict[str, float]:
     """One push; seconds of each part."""
     site.bench.write(_path(number), mixed(number, changed))
     site.bench.commit(f"change {number}")
-    time.sleep(1.0)  # what a daemon does after a run is done, as it is when a person pushes
+    time.sleep(PAUSE)
     pushing = time.time()
     sha = site.forge.push()
     pushed = time.time()

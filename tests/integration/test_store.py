@@ -8,7 +8,6 @@ import shutil
 import socket
 import sqlite3
 import sys
-from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,28 +29,6 @@ from tests.servers.postgres import PostgresServer
 
 PAY, BOOKS = ServiceKey("pay"), ServiceKey("books")
 HOLD = Hold("abc123def456", ((PAY, 17), (BOOKS, 18)), "too many")
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[PostgresServer]:
-    with PostgresServer() as server:
-        yield server
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Where a store is to be made. There is nothing yet."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'deep' / 'gitsync.db'}"
-    server: PostgresServer = request.getfixturevalue("postgres")
-    server.reset()
-    return server.url
-
-
-@pytest.fixture
-async def store(url: str) -> AsyncIterator[Store]:
-    async with Store.open(url) as store:
-        yield store
 
 
 @dataclass(frozen=True)

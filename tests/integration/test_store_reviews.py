@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
-from pathlib import Path
-
-import pytest
 
 from gitsync.model.key import ServiceKey
 from gitsync.model.review import Reviewed, ReviewRecord
-from gitsync.store import Store
-from tests.servers.postgres import PostgresServer
 
 PAY = ServiceKey("pay")
 NOON = "2026-01-01T12:00:00Z"
@@ -22,23 +16,6 @@ DIGESTS = {
 RECORD = ReviewRecord(
     "payments", 12, "h" * 40, "b" * 40, "t" * 40, "planned", DIGESTS, {"schema": 1, "words": "1 to update ‖"}, NOON
 )
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[PostgresServer]:
-    with PostgresServer() as server:
-        yield server
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    url = f"sqlite:///{tmp_path / 'gitsync.db'}"
-    if request.param == "postgresql":
-        server: PostgresServer = request.getfixturevalue("postgres")
-        server.reset()
-        url = server.url
-    async with Store.open(url) as store:
-        yield store
 
 
 async def test_a_review_comes_back_as_it_was(store):

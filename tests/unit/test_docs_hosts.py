@@ -30,7 +30,7 @@ from gitsync.model.key import Kind
 from gitsync.model.run import Outcome, RunOutcome
 from gitsync.model.view import SyncView
 from gitsync.settings import grammar, load_settings
-from gitsync.settings.keys import HostKind, NotifyEvent
+from gitsync.settings.outside import HostKind, NotifyEvent
 from gitsync.web import Metrics, app, hooks
 from gitsync.web.hooks import BODY_BYTES
 from gitsync.web.metrics import Waiting

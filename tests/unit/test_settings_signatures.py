@@ -8,7 +8,7 @@ import pytest
 
 from gitsync.model.errors import Invalid
 from gitsync.settings import load_settings
-from gitsync.settings.keys import SignatureMode, SignatureSettings
+from gitsync.settings.outside import SignatureMode, SignatureSettings
 from gitsync.wire import signatures_of
 
 ADA = "0123 4567 89AB CDEF 0123  4567 89ab cdef 0123 4567"

@@ -11,7 +11,7 @@ from gitsync.hosts import PROVIDERS
 from gitsync.hosts.credentials import StaticToken
 from gitsync.hosts.provider import Provider, Webhooks
 from gitsync.model.host import Capabilities, RepoRef
-from gitsync.settings.keys import HostKind
+from gitsync.settings.outside import HostKind
 
 
 def test_every_kind_of_host_has_a_provider():
