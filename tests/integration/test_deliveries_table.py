@@ -18,14 +18,11 @@ from gitsync.model.delivery import (
 )
 from gitsync.model.host import ChangeRequest, CommitState, Status
 from gitsync.model.key import ServiceKey
-from gitsync.model.plan import Hold
 from gitsync.store import Store
 from tests.clockwork import NOON
 from tests.office import APPLY, A, B
 
 PAY = ServiceKey("pay")
-HOLD = Hold("abc123def456", ((PAY, 17),), "too many")
-D = "d" * 40
 
 
 def wanted(said: str = "1 applied", sha: str = A, state: CommitState = CommitState.SUCCESS, **more: Any) -> Wanted:
